@@ -1,0 +1,60 @@
+//! A sans-IO libp2p core: the bytes are libp2p's, the I/O is yours.
+//!
+//! Nothing here owns a socket, a clock, a thread or a source of randomness. Bytes, the current
+//! [`Instant`] and a [`Seed`] come in; bytes, a deadline and events come out. The same inputs give
+//! the same outputs, bit for bit, on every platform.
+//!
+//! # The driving contract
+//!
+//! * Inputs are called `handle_*`, commands are verbs, outputs are called `poll_*`, and getters take
+//!   `&self`. Any number of inputs may come before a drain.
+//! * After any call that takes `&mut self`, ask again for output, timeout and events.
+//! * A `now` that runs backwards counts as the last one seen.
+//! * Events say what became possible and never carry payload.
+//!
+//! # Layers
+//!
+//! ```text
+//! connection                 one secure, multiplexed connection over any ordered byte stream
+//!   multistream noise yamux  usable alone
+//!     buf crypto identity    block queues; the provider trait; keys
+//!       time seed varint protobuf peer_id multiaddr protocol_id
+//! protocol                   ping and identify: small machines on one stream each
+//! ```
+#![no_std]
+#![cfg_attr(
+    test,
+    allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::float_arithmetic, clippy::unreachable)
+)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "testing"))]
+extern crate std;
+
+pub mod buf;
+pub mod connection;
+pub mod crypto;
+pub mod identity;
+mod link;
+pub mod multiaddr;
+pub mod multistream;
+pub mod noise;
+mod peer_id;
+pub mod protobuf;
+pub mod protocol;
+mod protocol_id;
+mod seed;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod time;
+pub mod varint;
+pub mod yamux;
+
+pub use connection::Connection;
+pub use identity::{Identity, PublicKey};
+pub use link::{ExpectedPeer, Link, Role};
+pub use multiaddr::Multiaddr;
+pub use peer_id::PeerId;
+pub use protocol_id::{ProtocolId, ProtocolSet};
+pub use seed::Seed;
+pub use time::Instant;

@@ -1,0 +1,4 @@
+//! Placeholder.
+/// Placeholder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Multiaddr;

@@ -1,0 +1,4 @@
+//! Placeholder.
+/// Placeholder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId;
