@@ -55,6 +55,6 @@ pub use identity::{Identity, PublicKey};
 pub use link::{ExpectedPeer, Link, Role};
 pub use multiaddr::Multiaddr;
 pub use peer_id::PeerId;
-pub use protocol_id::{ProtocolId, ProtocolSet};
+pub use protocol_id::{InvalidProtocolId, MAX_PROTOCOL_ID_LEN, ProtocolId, ProtocolSet};
 pub use seed::Seed;
 pub use time::Instant;
