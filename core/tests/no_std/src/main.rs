@@ -1,0 +1,69 @@
+//! A program without `std` that links and runs septa-core.
+//!
+//! It has its own panic handler, so a dependency of septa-core that brings `std` in, at any depth, ends
+//! the build with "found duplicate lang item `panic_impl`" (E0152). To see that this check can fail, add
+//! a crate that uses `std` to `[dependencies]` here, or of core, and name it in this file:
+//!
+//! ```text
+//! $ cargo add --manifest-path core/tests/no_std/Cargo.toml tempfile
+//! $ echo 'use tempfile as _;' >> core/tests/no_std/src/main.rs
+//! $ cargo build --manifest-path core/tests/no_std/Cargo.toml
+//! error[E0152]: found duplicate lang item `panic_impl`
+//! ```
+//!
+//! The C runtime only starts it: `main` is called by its start-up code, and a failed check leaves with
+//! its `abort`. Nothing of the C library is used for memory, time or randomness.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod arena;
+
+use core::{ffi::c_int, hint::black_box, panic::PanicInfo, time::Duration};
+
+use septa_core::{Instant, Seed};
+
+#[link(name = "c")]
+unsafe extern "C" {
+    safe fn abort() -> !;
+}
+
+#[global_allocator]
+static ARENA: arena::Arena = arena::Arena::new();
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    abort()
+}
+
+/// The shipped `alloc` was built to unwind and refers to these two; with `panic = "abort"` nobody calls them.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// See [`rust_eh_personality`].
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    abort()
+}
+
+/// Exit code 0: everything below gave what it should.
+#[unsafe(no_mangle)]
+extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
+    seeds_and_time();
+    0
+}
+
+/// `black_box` on the way in and out: the compiler may neither fold this at build time nor drop it.
+fn seeds_and_time() {
+    let mut seed = Seed::from_bytes(black_box([7; 32]));
+    let first = seed.child("first").secret_stream().next_key();
+    let second = seed.child("second").secret_stream().next_key();
+    assert!(black_box(first) != black_box(second));
+
+    let start = Instant::from_nanos(black_box(1));
+    assert!(start.saturating_add(Duration::from_secs(1)) > start);
+
+    let text = alloc::format!("{:?}", black_box(start));
+    assert!(!black_box(text).is_empty());
+}
