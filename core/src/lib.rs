@@ -54,7 +54,7 @@ pub use connection::Connection;
 pub use identity::{Identity, PublicKey};
 pub use link::{ExpectedPeer, Link, Role};
 pub use multiaddr::Multiaddr;
-pub use peer_id::PeerId;
+pub use peer_id::{InvalidPeerId, PeerId};
 pub use protocol_id::{InvalidProtocolId, MAX_PROTOCOL_ID_LEN, ProtocolId, ProtocolSet};
 pub use seed::Seed;
 pub use time::Instant;
