@@ -3,7 +3,8 @@
 //! # What this release does on the wire
 //!
 //! Read in the sources of libp2p 0.57 (libp2p-swarm 0.48, libp2p-yamux 0.48 on yamux 0.14.1, libp2p-noise
-//! 0.47); tests rely on it, so a new release needs a second look.
+//! 0.47). Tests rely on it; `tests/wire_facts.rs` pins most of what concerns Yamux frame by frame, and the
+//! rest needs a second look with a new release.
 //!
 //! Handshake:
 //! * The dialer negotiates security and muxer with multistream-select's lazy version: header, proposal and
