@@ -22,7 +22,11 @@ mod arena;
 
 use core::{ffi::c_int, hint::black_box, panic::PanicInfo, time::Duration};
 
-use septa_core::{Instant, Seed};
+use septa_core::{
+    Identity, Instant, ProtocolId, Seed,
+    crypto::RustCrypto,
+    multistream::{Dialer, Listener, Progress},
+};
 
 #[link(name = "c")]
 unsafe extern "C" {
@@ -51,6 +55,8 @@ extern "C" fn _Unwind_Resume() -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
     seeds_and_time();
+    identities();
+    negotiation();
     0
 }
 
@@ -66,4 +72,29 @@ fn seeds_and_time() {
 
     let text = alloc::format!("{:?}", black_box(start));
     assert!(!black_box(text).is_empty());
+}
+
+fn identities() {
+    let identity = Identity::generate(Seed::from_bytes(black_box([9; 32])));
+    let signature = identity.sign(&RustCrypto, black_box(b"message"));
+    assert!(identity.public_key().verify(b"message", &signature).is_ok());
+    assert!(identity.public_key().verify(b"another", &signature).is_err());
+    assert!(identity.peer_id().public_key().as_ref() == Some(identity.public_key()));
+}
+
+fn negotiation() {
+    let echo = ProtocolId::new(black_box("/echo/1.0.0")).unwrap();
+    let mut dialer = Dialer::single(echo.clone());
+    let mut listener = Listener::new([echo.clone()].into_iter().collect());
+    let mut wire = [0; 256];
+    while dialer.wants_transmit() || listener.wants_transmit() {
+        let sent = dialer.poll_transmit(&mut wire);
+        assert!(listener.handle_recv(&wire[..sent]).is_ok());
+        let sent = listener.poll_transmit(&mut wire);
+        if let Ok((_, Progress::Agreed(agreed))) = dialer.handle_recv(&wire[..sent]) {
+            assert!(agreed == echo);
+            return;
+        }
+    }
+    panic!("the ends agreed on nothing");
 }
