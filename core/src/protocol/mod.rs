@@ -4,6 +4,7 @@
 //! receives, and polled for what the stream is to send, for a deadline, and for the moment to end its
 //! side of the stream. After an error the stream is to be reset; the connection is not at stake.
 
+pub mod identify;
 pub mod ping;
 #[cfg(test)]
 mod tests;

@@ -1,1 +1,2 @@
+mod identify;
 mod ping;
