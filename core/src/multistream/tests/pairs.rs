@@ -105,6 +105,16 @@ proptest! {
     }
 
     #[test]
+    fn optimistic_data_that_is_refused_ends_as_unsupported_on_both_ends(
+        served in names(0..4), steps in steps(), data in prop::collection::vec(11..=255_u8, 1..200)
+    ) {
+        let (mut dialer, mut listener) = run(Dialer::optimistic(IDENTIFY), listener(&served), &data, &steps);
+        prop_assert_eq!(dialer.machine.eof(), Ok(Progress::Unsupported));
+        prop_assert_eq!(listener.machine.eof(), Ok(Progress::Unsupported));
+        prop_assert_eq!(dialer.progress, Progress::Unsupported, "the refusal arrives, whatever the data looks like");
+    }
+
+    #[test]
     fn random_bytes_end_the_same_way_however_they_are_cut(
         data in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), 0..4_u8], 0..300), cut in 0..300_usize
     ) {
