@@ -85,7 +85,7 @@ pub fn decode(data: &[u8], max: u64) -> Result<Option<(u64, usize)>, Error> {
         shift = shift.saturating_add(7);
         // A minimal varint that goes on will set at least one of the higher bits.
         let least = value | 1_u64.checked_shl(shift).unwrap_or(0);
-        if least > max {
+        if least > max && least <= MAX_VALUE {
             return Err(Error::TooLarge { max });
         }
     }

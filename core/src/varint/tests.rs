@@ -44,7 +44,9 @@ fn nine_bytes_are_read_and_a_tenth_is_never_waited_for() {
     let mut bytes = [0xff; 10];
     bytes[8] = 0x7f;
     assert_eq!(decode(&bytes, u64::MAX), Ok(Some((MAX_VALUE, 9))));
+    assert_eq!(decode(&bytes, MAX_VALUE), Ok(Some((MAX_VALUE, 9))));
     assert_eq!(decode(&[0xff; 8], u64::MAX), Ok(None));
+    assert_eq!(decode(&[0xff; 9], MAX_VALUE), Err(Error::TooLong));
     assert_eq!(decode(&[0xff; 9], u64::MAX), Err(Error::TooLong));
     assert_eq!(decode(&[0xff; 10], u64::MAX), Err(Error::TooLong));
 }
