@@ -1,0 +1,134 @@
+use std::{collections::VecDeque, vec, vec::Vec};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{ChunkQueue, SendQueue, SpareBlocks, block::BLOCK_LEN};
+
+#[test]
+fn the_first_block_is_sized_to_the_data_and_the_next_is_full_size() {
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    queue.append_received(&[1; 10], 1 << 18, &mut spares);
+    assert_eq!(queue.capacity(), 256);
+    queue.append_received(&[2; 247], 1 << 18, &mut spares);
+    assert_eq!((queue.len(), queue.capacity()), (257, 256 + BLOCK_LEN));
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    queue.append_received(&[1; 5000], 1 << 18, &mut spares);
+    assert_eq!(queue.capacity(), 5000);
+}
+
+#[test]
+fn no_block_is_larger_than_what_may_still_arrive() {
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    queue.append_received(&[1; 3], 3, &mut spares);
+    assert_eq!(queue.capacity(), 3);
+    queue.append_received(&[1; 1], 40, &mut spares);
+    assert_eq!(queue.capacity(), 43);
+}
+
+#[test]
+fn bytes_are_released_when_their_block_is_gone_and_not_before() {
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    queue.append_received(&[7; 300], 1 << 18, &mut spares);
+    assert_eq!(queue.read(&mut [0; 299], &mut spares), 299);
+    assert_eq!(queue.take_released(), 0);
+    assert_eq!(queue.take_chunk(usize::MAX, &mut spares).unwrap().len(), 1);
+    assert_eq!((queue.take_released(), queue.capacity()), (300, 0));
+}
+
+#[test]
+fn a_drained_full_block_is_reused_and_the_spare_list_is_bounded() {
+    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::default());
+    let data = vec![3; 20 * BLOCK_LEN];
+    assert_eq!(queue.write(&data, usize::MAX, &mut spares), data.len());
+    let mut out = vec![0; data.len()];
+    assert_eq!(queue.read(&mut out, &mut spares), data.len());
+    assert_eq!(spares.capacity(), SpareBlocks::MAX * BLOCK_LEN);
+    queue.write(b"x", usize::MAX, &mut spares);
+    assert_eq!(spares.capacity(), (SpareBlocks::MAX - 1) * BLOCK_LEN);
+    spares.drop_all();
+    assert_eq!(spares.capacity(), 0);
+}
+
+#[test]
+fn writes_stop_at_the_quota_and_a_large_chunk_is_not_copied() {
+    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::default());
+    assert_eq!(queue.write(&[0; 10], 8, &mut spares), 8);
+    assert_eq!(queue.write(&[0; 10], 8, &mut spares), 0);
+    let (mut queue, mut chunk) = (SendQueue::default(), Bytes::from(vec![1; 5000]));
+    assert_eq!(queue.write_chunk(&mut chunk, 4000, &mut spares), 4000);
+    assert_eq!((chunk.len(), queue.capacity()), (1000, 4000));
+    assert_eq!(queue.write_chunk(&mut chunk, 4000, &mut spares), 0);
+    assert_eq!(chunk.len(), 1000);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(usize),
+    Share(usize),
+    Read(usize),
+    Take(usize),
+    Consume(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (0usize..40_000).prop_map(Op::Append),
+        (1usize..2_000).prop_map(Op::Share),
+        (0usize..40_000).prop_map(Op::Read),
+        (1usize..20_000).prop_map(Op::Take),
+        (0usize..40_000).prop_map(Op::Consume),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_queue_behaves_like_a_deque_of_bytes(ops in proptest::collection::vec(op(), 1..40)) {
+        let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+        let mut model = VecDeque::new();
+        let (mut next, mut taken, mut released) = (0u8, 0usize, 0usize);
+        let mut fresh = |n: usize| -> Vec<u8> { (0..n).map(|_| { next = next.wrapping_add(1); next }).collect() };
+        for op in ops {
+            match op {
+                Op::Append(n) => {
+                    let data = fresh(n);
+                    queue.append_received(&data, 1 << 18, &mut spares);
+                    model.extend(data);
+                }
+                Op::Share(n) => {
+                    let data = fresh(n);
+                    model.extend(data.iter().copied());
+                    queue.push_shared(Bytes::from(data));
+                }
+                Op::Read(n) => {
+                    let mut out = vec![0; n];
+                    let got = queue.read(&mut out, &mut spares);
+                    prop_assert_eq!(got, n.min(model.len()));
+                    prop_assert_eq!(&out[..got], &model.drain(..got).collect::<Vec<_>>());
+                    taken += got;
+                }
+                Op::Take(max) => {
+                    let got = queue.take_chunk(max, &mut spares);
+                    prop_assert_eq!(got.is_none(), model.is_empty());
+                    let got = got.unwrap_or_default();
+                    prop_assert!(got.len() <= max);
+                    prop_assert_eq!(&got[..], &model.drain(..got.len()).collect::<Vec<_>>());
+                    taken += got.len();
+                }
+                Op::Consume(n) => {
+                    let n = n.min(model.len());
+                    queue.consume(n, &mut spares);
+                    model.drain(..n);
+                    taken += n;
+                }
+            }
+            released += queue.take_released();
+            prop_assert_eq!(queue.len(), model.len());
+            prop_assert!(released <= taken && taken - released < BLOCK_LEN);
+            prop_assert!(queue.capacity() >= queue.len());
+            if queue.is_empty() {
+                prop_assert_eq!((queue.capacity(), released), (0, taken));
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Reading from and writing to streams.
+
+use bytes::Bytes;
+
+use super::{
+    ReadError, Session, StreamId, WriteError,
+    session::OwnGoAway,
+    stream::{RecvHalf, SendHalf, Stream},
+};
+use crate::buf::{ChunkQueue, SpareBlocks};
+
+impl Session {
+    /// Copies received bytes into `out`. `Ok(0)`, for an `out` that is not empty, is the end of the
+    /// stream. Returns credit to the remote for what was read.
+    pub fn read(&mut self, id: StreamId, out: &mut [u8]) -> Result<usize, ReadError> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        if !self.poll_readable(id)? {
+            return Ok(0);
+        }
+        Ok(self.take_received(id, |queue, spares| queue.read(out, spares)).unwrap_or_default())
+    }
+
+    /// Takes at most `max` received bytes without copying them; `None` is the end of the stream.
+    pub fn read_chunk(&mut self, id: StreamId, max: usize) -> Result<Option<Bytes>, ReadError> {
+        if !self.poll_readable(id)? {
+            return Ok(None);
+        }
+        if max == 0 {
+            return Ok(Some(Bytes::new()));
+        }
+        Ok(self.take_received(id, |queue, spares| queue.take_chunk(max, spares)).flatten())
+    }
+
+    /// The first contiguous received bytes; empty at the end of the stream. Reads nothing: say what
+    /// was used with [`consume`](Self::consume).
+    pub fn peek(&mut self, id: StreamId) -> Result<&[u8], ReadError> {
+        self.poll_readable(id)?;
+        Ok(self.streams.get(&id).map(|stream| stream.recv.front()).unwrap_or_default())
+    }
+
+    /// Reads and drops `n` received bytes, or all if there are fewer.
+    pub fn consume(&mut self, id: StreamId, n: usize) {
+        self.take_received(id, |queue, spares| queue.consume(n, spares));
+    }
+
+    /// Copies as much of `data` as the send quota has room for, at least one byte unless `data` is
+    /// empty, and returns how much that was.
+    pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        let quota = self.config.send_quota;
+        if !self.poll_writable(id, data.is_empty())? {
+            return Ok(0);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(WriteError::Unknown) };
+        let written = stream.send.write(data, quota, &mut self.spares);
+        self.refresh(id);
+        Ok(written)
+    }
+
+    /// Takes as much off the front of `data` as the send quota has room for, without copying large
+    /// chunks, and returns how much that was.
+    pub fn write_chunk(&mut self, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
+        let quota = self.config.send_quota;
+        if !self.poll_writable(id, data.is_empty())? {
+            return Ok(0);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(WriteError::Unknown) };
+        let written = stream.send.write_chunk(data, quota, &mut self.spares);
+        self.refresh(id);
+        Ok(written)
+    }
+
+    /// Closes our half: FIN follows what was written.
+    pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
+        let stream = self.streams.get_mut(&id).filter(|stream| !stream.released).ok_or(WriteError::Unknown)?;
+        check_writable(stream)?;
+        stream.send_half = SendHalf::Finishing;
+        (stream.write_armed, stream.writable) = (false, false);
+        self.refresh(id);
+        Ok(())
+    }
+
+    /// True if bytes wait, false at the end of the stream; arms the event when blocked.
+    fn poll_readable(&mut self, id: StreamId) -> Result<bool, ReadError> {
+        let stream = self.streams.get_mut(&id).filter(|stream| !stream.stopped).ok_or(ReadError::Unknown)?;
+        if !stream.recv.is_empty() {
+            return Ok(true);
+        }
+        match stream.recv_half {
+            RecvHalf::Finished => Ok(false),
+            RecvHalf::Reset(code) => Err(ReadError::Reset(code)),
+            RecvHalf::Open => {
+                (stream.read_armed, stream.readable) = (true, false);
+                Err(ReadError::Blocked)
+            }
+        }
+    }
+
+    /// True if there is room, false if there is nothing to write; arms the event when blocked.
+    fn poll_writable(&mut self, id: StreamId, is_empty: bool) -> Result<bool, WriteError> {
+        let stream = self.streams.get_mut(&id).filter(|stream| !stream.released).ok_or(WriteError::Unknown)?;
+        check_writable(stream)?;
+        if self.own_go_away == OwnGoAway::Sent {
+            return Err(WriteError::Finished);
+        }
+        if is_empty {
+            return Ok(false);
+        }
+        if stream.send.len() >= self.config.send_quota {
+            (stream.write_armed, stream.writable) = (true, false);
+            return Err(WriteError::Blocked);
+        }
+        Ok(true)
+    }
+
+    fn take_received<T>(
+        &mut self,
+        id: StreamId,
+        take: impl FnOnce(&mut ChunkQueue, &mut SpareBlocks) -> T,
+    ) -> Option<T> {
+        let stream = self.streams.get_mut(&id)?;
+        let taken = take(&mut stream.recv, &mut self.spares);
+        stream.credit_consumed();
+        self.refresh(id);
+        Some(taken)
+    }
+}
+
+fn check_writable(stream: &Stream) -> Result<(), WriteError> {
+    match stream.send_half {
+        SendHalf::Open => Ok(()),
+        SendHalf::Finishing | SendHalf::Finished => Err(WriteError::Finished),
+        SendHalf::Reset(code) => Err(WriteError::Reset(code)),
+    }
+}

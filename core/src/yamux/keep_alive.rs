@@ -1,0 +1,86 @@
+//! Keep-alive pings and the round-trip time they measure (yamux spec, ping).
+
+use core::time::Duration;
+
+use super::{KeepAlive, KeepAliveTimeout};
+use crate::Instant;
+
+/// Longest round trip that is reported. A remote can delay its answers at will; what it gains by that
+/// (larger windows, longer patience) ends here.
+pub const MAX_RTT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum State {
+    /// No keep-alive.
+    Off,
+    Waiting {
+        next: Instant,
+    },
+    /// The ping is to be framed.
+    Due,
+    Sent {
+        at: Instant,
+    },
+}
+
+/// Sends one ping at the start and one each interval, never two at once: peers abort on bursts.
+#[derive(Debug)]
+pub(super) struct Pinger {
+    state: State,
+    config: KeepAlive,
+    value: u32,
+    rtt: Option<Duration>,
+}
+
+impl Pinger {
+    pub(super) fn new(config: Option<KeepAlive>) -> Self {
+        let state = if config.is_some() { State::Due } else { State::Off };
+        Self { state, config: config.unwrap_or_default(), value: 0, rtt: None }
+    }
+
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self.state, State::Due)
+    }
+
+    /// The value of the ping that is framed now.
+    pub(super) fn sent(&mut self, now: Instant) -> u32 {
+        self.value = self.value.wrapping_add(1);
+        self.state = State::Sent { at: now };
+        self.value
+    }
+
+    /// Handles an answer; false if nobody asked for it, in which case it changes nothing.
+    pub(super) fn pong(&mut self, value: u32, now: Instant) -> bool {
+        let State::Sent { at } = self.state else { return false };
+        if value != self.value {
+            return false;
+        }
+        self.rtt = Some(now.saturating_duration_since(at).min(MAX_RTT));
+        self.state = State::Waiting { next: at.saturating_add(self.config.interval).max(now) };
+        true
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Off | State::Due => None,
+            State::Waiting { next } => Some(next),
+            State::Sent { at } => Some(at.saturating_add(self.config.timeout)),
+        }
+    }
+
+    /// True if an interval has passed and a ping is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<bool, KeepAliveTimeout> {
+        match self.state {
+            State::Waiting { next } if next <= now => {
+                self.state = State::Due;
+                Ok(true)
+            }
+            State::Sent { at } if at.saturating_add(self.config.timeout) <= now => Err(KeepAliveTimeout),
+            _ => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! How streams begin and end from our side, and the notes to the application.
+
+use alloc::boxed::Box;
+
+use super::{
+    OpenError, Session, StreamId,
+    session::OwnGoAway,
+    stream::{Opening, RecvHalf, SendHalf, Stream},
+};
+
+impl Session {
+    /// Opens a stream. Nothing is sent before the first write or [`finish`](Self::finish): SYN rides
+    /// on the first frame.
+    pub fn open(&mut self) -> Result<StreamId, OpenError> {
+        let id = match self.can_open() {
+            Ok(id) => id,
+            Err(error) => {
+                if error == OpenError::Blocked {
+                    self.open_armed = true;
+                    self.pending.open_unblocked = false;
+                }
+                return Err(error);
+            }
+        };
+        self.next_id = id.get().checked_add(2).and_then(StreamId::new);
+        self.streams.insert(id, Box::new(Stream::new(Opening::Unsent)));
+        self.unacknowledged = self.unacknowledged.saturating_add(1);
+        self.stats.streams_opened = self.stats.streams_opened.saturating_add(1);
+        Ok(id)
+    }
+
+    /// The next stream that the remote opened, in the order in which they arrived. Acknowledges it.
+    /// After `None`, [`Event::Incoming`](super::Event::Incoming) follows once when there is one.
+    pub fn accept(&mut self) -> Option<StreamId> {
+        let Some(id) = self.accept_queue.pop(&mut self.streams) else {
+            self.incoming_armed = true;
+            self.pending.incoming = false;
+            return None;
+        };
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.opening = Opening::AckDue;
+        }
+        self.notify_readable(id);
+        self.refresh(id);
+        Some(id)
+    }
+
+    /// From now on inbound streams are reset with `code`. Those that wait for
+    /// [`accept`](Self::accept) stay.
+    pub fn refuse_inbound(&mut self, code: u32) {
+        self.refusing = Some(code);
+    }
+
+    /// Queues the GoAway, once; later calls do nothing. It is framed when nothing else can be framed
+    /// (data without credit does not hold it up), and nothing is framed after it. Peers drop all
+    /// streams when they see it: wait for [`is_flushed`](Self::is_flushed) first if they matter.
+    pub fn go_away(&mut self, code: u32) {
+        if self.own_go_away == OwnGoAway::None {
+            self.own_go_away = OwnGoAway::Queued(code);
+        }
+    }
+
+    /// Aborts both halves with `code` and forgets the stream: unsent and unread data is dropped, and
+    /// so is what the remote still sends. Does nothing if there is no such stream.
+    pub fn reset(&mut self, id: StreamId, code: u32) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        let remote_knows = stream.opening != Opening::Unsent;
+        let closed = stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Finished;
+        if remote_knows && !closed && !stream.is_reset() {
+            self.owe_reset(id, code);
+        }
+        self.forget(id);
+    }
+
+    /// The application reads no more; reads fail with `Unknown` from now on.
+    ///
+    /// While our half is open, input is dropped and its credit returned, so that the remote does not
+    /// stall. Once our half is finished nobody needs the stream: it is reset with `code`, after the
+    /// FIN, and forgotten.
+    pub fn stop(&mut self, id: StreamId, code: u32) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Open {
+            return self.reset(id, code);
+        }
+        if stream.send_half == SendHalf::Finishing {
+            stream.reset_after_fin.get_or_insert(code);
+        }
+        stream.stopped = true;
+        stream.readable = false;
+        stream.drop_received(&mut self.spares);
+        self.refresh(id);
+    }
+
+    /// The application lets go of the stream.
+    ///
+    /// If it has not finished, or the remote has not, the stream is reset with code 0; after a
+    /// [`finish`](Self::finish) not before queued data and the FIN are framed. The stream is live
+    /// until then: a remote that grants no credit holds it up.
+    pub fn release(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let can_flush = self.failed.is_none() && self.own_go_away != OwnGoAway::Sent;
+        if stream.send_half == SendHalf::Finishing && can_flush {
+            stream.released = true;
+            (stream.readable, stream.writable) = (false, false);
+            self.stop(id, 0);
+        } else {
+            self.reset(id, 0);
+        }
+    }
+
+    fn can_open(&self) -> Result<StreamId, OpenError> {
+        if self.failed.is_some() || self.own_go_away != OwnGoAway::None {
+            return Err(OpenError::Closing);
+        }
+        if self.remote_go_away.is_some() {
+            return Err(OpenError::GoneAway);
+        }
+        let id = self.next_id.ok_or(OpenError::IdsExhausted)?;
+        let full = self.streams.len() >= self.config.max_streams || self.unacknowledged >= self.config.ack_backlog;
+        if full { Err(OpenError::Blocked) } else { Ok(id) }
+    }
+
+    /// Tells an `open` that was blocked to try again, if it would end otherwise now.
+    pub(super) fn unblock_open(&mut self) {
+        if self.open_armed && self.can_open() != Err(OpenError::Blocked) {
+            self.open_armed = false;
+            self.pending.open_unblocked = true;
+        }
+    }
+
+    /// The remote has answered our SYN, by whatever frame.
+    pub(super) fn acknowledge(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.opening == Opening::SynSent {
+            stream.opening = Opening::Established;
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            self.unblock_open();
+        }
+    }
+
+    pub(super) fn owe_reset(&mut self, id: StreamId, code: u32) {
+        if self.failed.is_none() && self.own_go_away != OwnGoAway::Sent {
+            self.resets.push_back((id, code));
+        }
+    }
+
+    /// Removes the stream and everything that points to it. What the remote may still send for it
+    /// is added to the allowance for unknown streams.
+    pub(super) fn forget(&mut self, id: StreamId) {
+        let Some(mut stream) = self.streams.remove(&id) else { return };
+        if stream.is_unacknowledged() {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        }
+        if stream.opening != Opening::Unsent && stream.recv_half == RecvHalf::Open {
+            self.ghost_allowance = self.ghost_allowance.saturating_add(stream.recv_window.credit().into());
+        }
+        stream.recv.clear(&mut self.spares);
+        stream.send.clear(&mut self.spares);
+        for ring in [&mut self.accept_queue, &mut self.events, &mut self.control, &mut self.ready] {
+            ring.withdraw(&mut stream);
+            ring.compact(&mut self.streams);
+        }
+        self.unblock_open();
+    }
+
+    /// Puts the stream into the transmit rings that its state asks for, and out of the others.
+    pub(super) fn refresh(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.has_control() {
+            self.control.insert(id, stream);
+        } else {
+            self.control.withdraw(stream);
+        }
+        if stream.is_ready() {
+            self.ready.insert(id, stream);
+        } else {
+            self.ready.withdraw(stream);
+        }
+    }
+
+    pub(super) fn notify_readable(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let known = stream.opening != Opening::Unaccepted && !stream.stopped;
+        if known && stream.is_readable() && core::mem::take(&mut stream.read_armed) {
+            stream.readable = true;
+            self.events.insert(id, stream);
+        }
+    }
+
+    pub(super) fn notify_writable(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let changed = stream.is_reset() || stream.send.len() <= self.config.send_quota / 2;
+        if changed && !stream.released && core::mem::take(&mut stream.write_armed) {
+            stream.writable = true;
+            self.events.insert(id, stream);
+        }
+    }
+}

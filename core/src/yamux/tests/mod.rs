@@ -1,0 +1,4 @@
+mod headers;
+mod limits;
+mod support;
+mod two_sessions;

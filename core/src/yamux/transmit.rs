@@ -1,0 +1,239 @@
+//! Output: whole frames, packed into the caller's buffer.
+
+use super::{
+    Session, StreamId,
+    header::{Flags, HEADER_LEN, Header},
+    session::OwnGoAway,
+    stream::{Opening, RecvHalf, SendHalf},
+};
+use crate::Instant;
+
+/// Shortest buffer with which [`Session::poll_transmit`] always makes progress, in bytes.
+pub const MIN_TRANSMIT_LEN: usize = HEADER_LEN + 1;
+
+impl Session {
+    /// [`poll_transmit`](Self::poll_transmit) would produce bytes. Costs no search.
+    pub fn wants_transmit(&self) -> bool {
+        match self.own_go_away {
+            OwnGoAway::Sent => false,
+            OwnGoAway::Queued(_) => true,
+            OwnGoAway::None => self.pinger.is_due() || self.has_frames(),
+        }
+    }
+
+    /// Packs as many whole frames as fit into `out` and returns their length; 0 if there is nothing
+    /// to send, or if `out` is shorter than [`MIN_TRANSMIT_LEN`].
+    ///
+    /// Control frames go first, then one data frame for each writable stream in turn, the GoAway
+    /// last. A data frame is cut to the space, but not to a tiny one behind other frames.
+    #[must_use]
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        self.observe(now);
+        if out.len() < MIN_TRANSMIT_LEN {
+            return 0;
+        }
+        let mut frames = Frames { out, used: 0, count: 0 };
+        self.fill(&mut frames);
+        self.stats.frames_sent = self.stats.frames_sent.saturating_add(frames.count);
+        frames.used
+    }
+
+    fn has_frames(&self) -> bool {
+        !(self.pongs.is_empty() && self.resets.is_empty() && self.control.is_empty() && self.ready.is_empty())
+    }
+
+    fn fill(&mut self, frames: &mut Frames<'_>) {
+        if self.own_go_away == OwnGoAway::Sent {
+            return;
+        }
+        if self.failed.is_none() {
+            // Framing a FIN may leave a reset to send, so look again until nothing is left.
+            while self.pinger.is_due() || self.has_frames() {
+                if !(self.fill_session_control(frames) && self.fill_stream_control(frames) && self.fill_data(frames)) {
+                    return;
+                }
+            }
+        }
+        if let OwnGoAway::Queued(code) = self.own_go_away
+            && frames.push(Header::go_away(code))
+        {
+            self.own_go_away = OwnGoAway::Sent;
+        }
+    }
+
+    /// Each of these returns false when `out` is full.
+    fn fill_session_control(&mut self, frames: &mut Frames<'_>) -> bool {
+        while let Some(value) = self.pongs.front() {
+            if !frames.push(Header::pong(*value)) {
+                return false;
+            }
+            self.pongs.pop_front();
+        }
+        if self.pinger.is_due() {
+            if !frames.has_room() {
+                return false;
+            }
+            frames.push(Header::ping(self.pinger.sent(self.now)));
+        }
+        while let Some((id, code)) = self.resets.front() {
+            if !frames.push(Header::reset(*id, *code)) {
+                return false;
+            }
+            self.resets.pop_front();
+        }
+        true
+    }
+
+    fn fill_stream_control(&mut self, frames: &mut Frames<'_>) -> bool {
+        while let Some(id) = self.control.pop(&mut self.streams) {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            // An ACK alone rides on the data frame that follows in this turn.
+            if !stream.has_control() || (!stream.update_due && stream.has_sendable_data()) {
+                continue;
+            }
+            if !frames.has_room() {
+                self.control.put_back(id, stream);
+                return false;
+            }
+            let flags = take_opening_flags(&mut stream.opening);
+            let delta = if core::mem::take(&mut stream.update_due) { stream.recv_window.grant() } else { 0 };
+            frames.push(Header::window_update(id, flags, delta));
+        }
+        true
+    }
+
+    fn fill_data(&mut self, frames: &mut Frames<'_>) -> bool {
+        while let Some(id) = self.ready.pop(&mut self.streams) {
+            let framed = self.fill_stream(id, frames);
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            if !framed {
+                self.ready.put_back(id, stream);
+                return false;
+            }
+            if stream.is_ready() {
+                self.ready.insert(id, stream);
+            }
+            self.end_if_flushed(id);
+        }
+        true
+    }
+
+    /// Frames data, or the FIN, of one stream; false if there is no room for it.
+    fn fill_stream(&mut self, id: StreamId, frames: &mut Frames<'_>) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return true };
+        if stream.has_sendable_data() {
+            return self.fill_body(id, frames);
+        }
+        if stream.send_half != SendHalf::Finishing || !stream.send.is_empty() {
+            return true;
+        }
+        // FIN never shares a frame with ACK, which py would not see, nor with SYN.
+        if matches!(stream.opening, Opening::Unsent | Opening::AckDue) {
+            if !frames.has_room() {
+                return false;
+            }
+            frames.push(Header::window_update(id, take_opening_flags(&mut stream.opening), 0));
+        }
+        if !frames.push(Header::data(id, Flags::FIN, 0)) {
+            return false;
+        }
+        stream.send_half = SendHalf::Finished;
+        stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
+        true
+    }
+
+    fn fill_body(&mut self, id: StreamId, frames: &mut Frames<'_>) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return true };
+        let credit = usize::try_from(stream.send_window.credit()).unwrap_or(usize::MAX);
+        let wanted = stream.send.len().min(credit).min(self.config.max_frame_body);
+        let body = wanted.min(frames.room().saturating_sub(HEADER_LEN));
+        if body == 0 || (frames.used > 0 && body < wanted.min(MIN_TAIL_BODY)) {
+            return false;
+        }
+        let Ok(length) = u32::try_from(body) else { return true };
+        let mut flags = take_opening_flags(&mut stream.opening);
+        if flags == Flags::NONE && stream.send_half == SendHalf::Finishing && stream.send.len() == body {
+            flags = Flags::FIN;
+            stream.send_half = SendHalf::Finished;
+        }
+        frames.push(Header::data(id, flags, length));
+        frames.body(body, |out| stream.send.read(out, &mut self.spares));
+        stream.send_window.spend(length);
+        stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
+        stream.stats.bytes_sent = stream.stats.bytes_sent.saturating_add(length.into());
+        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(length.into());
+        self.flood.progress();
+        self.notify_writable(id);
+        // The ACK may have ridden on this frame.
+        self.refresh(id);
+        true
+    }
+
+    /// Ends a stream whose FIN was framed and whose reader is gone.
+    fn end_if_flushed(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        if stream.send_half != SendHalf::Finished {
+            return;
+        }
+        match (stream.reset_after_fin, stream.recv_half) {
+            (Some(code), RecvHalf::Open) => self.reset(id, code),
+            _ if stream.released => self.forget(id),
+            _ => {}
+        }
+    }
+}
+
+/// The flag that the stream's next frame carries, which then counts as sent.
+fn take_opening_flags(opening: &mut Opening) -> Flags {
+    match *opening {
+        Opening::Unsent => {
+            *opening = Opening::SynSent;
+            Flags::SYN
+        }
+        Opening::AckDue => {
+            *opening = Opening::Established;
+            Flags::ACK
+        }
+        Opening::SynSent | Opening::Unaccepted | Opening::Established => Flags::NONE,
+    }
+}
+
+/// The caller's buffer, filled from the front.
+struct Frames<'a> {
+    out: &'a mut [u8],
+    used: usize,
+    count: u64,
+}
+
+impl Frames<'_> {
+    fn room(&self) -> usize {
+        self.out.len().saturating_sub(self.used)
+    }
+
+    /// A header fits.
+    fn has_room(&self) -> bool {
+        self.room() >= HEADER_LEN
+    }
+
+    /// Writes a header; false, and nothing written, if it does not fit.
+    fn push(&mut self, header: Header) -> bool {
+        let Some(to) = self.out.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut()) else { return false };
+        *to = header.encode();
+        self.used = self.used.saturating_add(HEADER_LEN);
+        self.count = self.count.saturating_add(1);
+        true
+    }
+
+    /// Lets `fill` write a body of `length` bytes, which must fit.
+    fn body(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> usize) {
+        let end = self.used.saturating_add(length);
+        if let Some(to) = self.out.get_mut(self.used..end) {
+            fill(to);
+            self.used = end;
+        }
+    }
+}
+
+/// A body shorter than this is not framed at the end of the buffer if more of it waits: it would cost
+/// the next layer a record of its own for little.
+const MIN_TAIL_BODY: usize = 1024;
