@@ -1,1 +1,6 @@
-//! Placeholder.
+//! Septa on tokio.
+#![forbid(unsafe_code)]
+
+mod runtime;
+
+pub use runtime::TokioRuntime;

@@ -56,5 +56,5 @@ pub use link::{ExpectedPeer, Link, Role};
 pub use multiaddr::Multiaddr;
 pub use peer_id::{InvalidPeerId, PeerId};
 pub use protocol_id::{InvalidProtocolId, MAX_PROTOCOL_ID_LEN, ProtocolId, ProtocolSet};
-pub use seed::Seed;
+pub use seed::{Seed, SeedStream};
 pub use time::Instant;

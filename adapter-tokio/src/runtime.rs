@@ -1,0 +1,155 @@
+//! [`Runtime`] over the current tokio runtime.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use septa_core::{Instant, Seed};
+use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+    time::Sleep,
+};
+
+/// Runs the driver on a tokio runtime, whose I/O and time drivers must be enabled.
+pub struct TokioRuntime {
+    handle: Handle,
+    epoch: tokio::time::Instant,
+    seed: Mutex<Seed>,
+}
+
+impl TokioRuntime {
+    /// Uses the tokio runtime in whose context this is called. Its epoch is now.
+    ///
+    /// # Errors
+    /// This is not called within a tokio runtime, or the operating system gives no randomness.
+    pub fn current() -> io::Result<Self> {
+        let handle = Handle::try_current().map_err(io::Error::other)?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        Ok(Self { handle, epoch: tokio::time::Instant::now(), seed: Mutex::new(Seed::from_bytes(seed)) })
+    }
+
+    /// Tokio's sockets must be made in its context, even if another executor polls the future.
+    fn within<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+        let (handle, mut future) = (self.handle.clone(), Box::pin(future));
+        Box::pin(std::future::poll_fn(move |cx| {
+            let _guard = handle.enter();
+            future.as_mut().poll(cx)
+        }))
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn now(&self) -> Instant {
+        let elapsed = self.epoch.elapsed().as_nanos();
+        Instant::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    fn timer(&self) -> Box<dyn Timer> {
+        let _guard = self.handle.enter();
+        Box::new(TokioTimer { epoch: self.epoch, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), armed: false })
+    }
+
+    fn spawn(&self, _name: &str, task: BoxFuture<'static, ()>) {
+        self.handle.spawn(task);
+    }
+
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Socket>>> {
+        self.within(async move { socket(TcpStream::connect(addr).await?) })
+    }
+
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>> {
+        self.within(async move {
+            let listener = TcpListener::bind(addr).await?;
+            Ok(Box::new(TokioAcceptor(listener)) as Box<dyn Acceptor>)
+        })
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let host = host.to_owned();
+        self.within(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+
+    fn seed(&self) -> Seed {
+        self.seed.lock().unwrap_or_else(PoisonError::into_inner).child("runtime")
+    }
+}
+
+impl fmt::Debug for TokioRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokioRuntime")
+    }
+}
+
+struct TokioTimer {
+    epoch: tokio::time::Instant,
+    sleep: Pin<Box<Sleep>>,
+    armed: bool,
+}
+
+impl Timer for TokioTimer {
+    fn reset(&mut self, deadline: Option<Instant>) {
+        let deadline = deadline.filter(|deadline| *deadline != Instant::NEVER);
+        let deadline = deadline.and_then(|deadline| self.epoch.checked_add(Duration::from_nanos(deadline.as_nanos())));
+        self.armed = deadline.is_some();
+        if let Some(deadline) = deadline {
+            self.sleep.as_mut().reset(deadline);
+        }
+    }
+
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.armed { self.sleep.as_mut().poll(cx) } else { Poll::Pending }
+    }
+}
+
+struct TokioSocket(TcpStream);
+
+fn socket(stream: TcpStream) -> io::Result<Box<dyn Socket>> {
+    stream.set_nodelay(true)?;
+    Ok(Box::new(TokioSocket(stream)))
+}
+
+impl Socket for TokioSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn remote_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+struct TokioAcceptor(TcpListener);
+
+impl Acceptor for TokioAcceptor {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>> {
+        let (stream, _) = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(socket(stream))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}

@@ -1,0 +1,78 @@
+//! What the driver needs of an async runtime and its network.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use septa_core::{Instant, Seed};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A clock, a spawner, a TCP network and a source of seeds.
+///
+/// Held as `Arc<dyn Runtime>`, so that one set of driver types serves every runtime and the
+/// simulator. Waking rules are those of [`Future::poll`]: a `poll_*` that returns pending has stored
+/// the waker of its last caller.
+pub trait Runtime: Send + Sync + fmt::Debug + 'static {
+    /// Time since an epoch of the runtime's choice. Should not run backwards.
+    fn now(&self) -> Instant;
+
+    /// A new timer, not armed.
+    fn timer(&self) -> Box<dyn Timer>;
+
+    /// Runs `task` until it ends. `name` says what it is, for people.
+    fn spawn(&self, name: &str, task: BoxFuture<'static, ()>);
+
+    /// Connects over TCP, without delaying small writes (`TCP_NODELAY`). Dropping the future gives up.
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Socket>>>;
+
+    /// Listens for TCP connections. Port 0 chooses a free port.
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>>;
+
+    /// The addresses of `host`, each with `port`, in the order in which they should be tried.
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+    /// An unpredictable seed, another one each time. A simulator derives them from its root.
+    fn seed(&self) -> Seed;
+}
+
+/// A timer that can be armed again and again.
+pub trait Timer: Send {
+    /// Arms the timer for `deadline`, or disarms it.
+    fn reset(&mut self, deadline: Option<Instant>);
+
+    /// Ready from the deadline on until the next [`reset`](Self::reset); never ready if not armed.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// An established TCP connection. Dropping it closes both directions.
+pub trait Socket: Send {
+    /// Reads at least one byte into `buffer`, unless that is empty; 0 is the end of the input.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes some of `data` and returns how much.
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Ends the output; input may still come.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Address and port of this end.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Address and port of the other end.
+    fn remote_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// A listening TCP socket. Dropping it stops listening.
+pub trait Acceptor: Send {
+    /// The next connection, without delay of small writes (`TCP_NODELAY`). After an error the
+    /// acceptor may be polled again.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>>;
+
+    /// The address that is listened on, with the port that was chosen.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}

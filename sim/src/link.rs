@@ -1,0 +1,56 @@
+//! How a simulated TCP connection behaves.
+
+use std::time::Duration;
+
+use septa_core::SeedStream;
+
+/// How many bytes one read or write moves at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// As many as there are, or as there is room for.
+    Whole,
+    /// At most this many; 0 counts as 1.
+    Fixed(usize),
+    /// Drawn anew each time, from 1 to this many.
+    Random(usize),
+}
+
+impl Cut {
+    pub(crate) fn limit(self, luck: &mut SeedStream) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Fixed(limit) => limit.max(1),
+            Self::Random(limit) => {
+                let drawn = luck.next_u64() % (limit.max(1) as u64);
+                usize::try_from(drawn).unwrap_or(0) + 1
+            }
+        }
+    }
+}
+
+/// The behaviour of both directions of each new connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkOptions {
+    /// Bytes that one direction holds, on the way or unread. A writer waits when it is full.
+    pub capacity: usize,
+    /// How reads are cut.
+    pub read_cut: Cut,
+    /// How writes are cut.
+    pub write_cut: Cut,
+    /// From one end to the other, one way.
+    pub latency: Duration,
+    /// The connection is reset, both ways, once one direction has carried this many bytes.
+    pub reset_after: Option<u64>,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self {
+            capacity: 64 * 1024,
+            read_cut: Cut::Whole,
+            write_cut: Cut::Whole,
+            latency: Duration::ZERO,
+            reset_after: None,
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Hosts, listeners and connections of the simulated network.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use septa_core::{Instant, Seed};
+use septa_driver::runtime::{Acceptor, Socket, Timer};
+
+use crate::{
+    clock::{Clock, SimTimer},
+    link::LinkOptions,
+    pipe::{Pipe, Read},
+    trace::{END, SEND, Trace},
+};
+
+/// Connections that wait for an accept, per listener; further ones are refused.
+const BACKLOG: usize = 128;
+/// The first of the ports that are chosen for those who ask for port 0.
+const FIRST_FREE_PORT: u16 = 49152;
+
+pub(crate) type HostId = u32;
+
+pub(crate) struct Network {
+    clock: Arc<Clock>,
+    trace: Arc<Trace>,
+    state: Mutex<State>,
+}
+
+struct State {
+    seed: Seed,
+    options: LinkOptions,
+    listeners: BTreeMap<(HostId, u16), Listening>,
+    names: BTreeMap<String, Vec<IpAddr>>,
+    next_port: BTreeMap<HostId, u16>,
+    connections: Vec<Weak<Mutex<Pipe>>>,
+    last_connection: u64,
+    is_cut: bool,
+}
+
+#[derive(Default)]
+struct Listening {
+    bound: Option<IpAddr>,
+    backlog: VecDeque<SimSocket>,
+    errors: VecDeque<io::ErrorKind>,
+    waker: Option<Waker>,
+}
+
+impl Network {
+    pub(crate) fn new(clock: Arc<Clock>, trace: Arc<Trace>, seed: Seed) -> Self {
+        let state = State {
+            seed,
+            options: LinkOptions::default(),
+            listeners: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next_port: BTreeMap::new(),
+            connections: Vec::new(),
+            last_connection: 0,
+            is_cut: false,
+        };
+        Self { clock, trace, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn set_options(&self, options: LinkOptions) {
+        self.lock(|state| state.options = options);
+    }
+
+    pub(crate) fn add_name(&self, name: &str, addrs: Vec<IpAddr>) {
+        self.lock(|state| state.names.insert(name.to_owned(), addrs));
+    }
+
+    pub(crate) fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let addrs = match name.parse() {
+            Ok(ip) => Some(vec![ip]),
+            Err(_) => self.lock(|state| state.names.get(name).cloned()),
+        };
+        let addrs = addrs.ok_or(io::ErrorKind::NotFound)?;
+        Ok(addrs.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    }
+
+    /// Cuts every connection, now and in future, without telling anybody, or heals them all.
+    pub(crate) fn set_cut(&self, is_cut: bool) {
+        let pipes: Vec<_> = self.lock(|state| {
+            state.is_cut = is_cut;
+            state.connections.retain(|pipe| pipe.strong_count() > 0);
+            state.connections.iter().filter_map(Weak::upgrade).collect()
+        });
+        for pipe in pipes {
+            with(&pipe, |pipe| if is_cut { pipe.cut() } else { pipe.heal() });
+        }
+    }
+
+    /// Resets every connection.
+    pub(crate) fn reset_all(&self) {
+        let pipes: Vec<_> = self.lock(|state| state.connections.drain(..).filter_map(|pipe| pipe.upgrade()).collect());
+        pipes.iter().for_each(|pipe| with(pipe, Pipe::reset));
+    }
+
+    /// The next accepts on `addr` fail with `kind`, `count` times.
+    pub(crate) fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) {
+        let waker = self.lock(|state| {
+            let host = host_at(addr.ip())?;
+            let listening = state.listeners.get_mut(&(host, addr.port()))?;
+            listening.errors.extend(std::iter::repeat_n(kind, count));
+            listening.waker.take()
+        });
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn listen(self: &Arc<Self>, host: HostId, addr: SocketAddr) -> io::Result<SimAcceptor> {
+        let ip = addr.ip();
+        let own = ip.is_unspecified() || ip.is_loopback() || host_at(ip) == Some(host);
+        if !own {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
+        let port = self.lock(|state| {
+            let port = if addr.port() == 0 { state.free_port(host)? } else { addr.port() };
+            if state.listeners.contains_key(&(host, port)) {
+                return Err(io::Error::from(io::ErrorKind::AddrInUse));
+            }
+            state.listeners.insert((host, port), Listening { bound: Some(ip), ..Listening::default() });
+            Ok(port)
+        })?;
+        Ok(SimAcceptor { network: self.clone(), host, local: SocketAddr::new(ip, port) })
+    }
+
+    pub(crate) fn connect(self: &Arc<Self>, host: HostId, remote: SocketAddr) -> io::Result<SimSocket> {
+        let (socket, waker) = self.lock(|state| {
+            let to = if remote.ip().is_loopback() { Some(host) } else { host_at(remote.ip()) };
+            let to = to.ok_or(io::ErrorKind::HostUnreachable)?;
+            let local_ip = if remote.ip().is_loopback() { remote.ip() } else { ip_of(host, remote.is_ipv6()) };
+            let local = SocketAddr::new(local_ip, state.free_port(host)?);
+            let accepts = |bound: IpAddr| bound == remote.ip() || bound.is_unspecified();
+            let listening = state.listeners.get(&(to, remote.port()));
+            if !listening.is_some_and(|l| l.bound.is_some_and(accepts) && l.backlog.len() < BACKLOG) {
+                return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+            }
+            let (near, far) = state.pair(self, local, remote);
+            let listening = state.listeners.get_mut(&(to, remote.port())).ok_or(io::ErrorKind::ConnectionRefused)?;
+            listening.backlog.push_back(far);
+            Ok((near, listening.waker.take()))
+        })?;
+        waker.into_iter().for_each(Waker::wake);
+        Ok(socket)
+    }
+
+    fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn free_port(&mut self, host: HostId) -> io::Result<u16> {
+        let next = self.next_port.entry(host).or_insert(FIRST_FREE_PORT);
+        for _ in FIRST_FREE_PORT..=u16::MAX {
+            let port = *next;
+            *next = next.checked_add(1).unwrap_or(FIRST_FREE_PORT);
+            if !self.listeners.contains_key(&(host, port)) {
+                return Ok(port);
+            }
+        }
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    fn pair(&mut self, network: &Arc<Network>, local: SocketAddr, remote: SocketAddr) -> (SimSocket, SimSocket) {
+        self.last_connection += 2;
+        let mut pipe = || {
+            let mut pipe = Pipe::new(self.options, self.seed.child("pipe").public_stream());
+            if self.is_cut {
+                pipe.cut();
+            }
+            let pipe = Arc::new(Mutex::new(pipe));
+            self.connections.push(Arc::downgrade(&pipe));
+            pipe
+        };
+        let (there, back) = (pipe(), pipe());
+        self.connections.retain(|pipe| pipe.strong_count() > 0);
+        let id = self.last_connection;
+        let near = SimSocket::new(network, id, back.clone(), there.clone(), local, remote);
+        let far = SimSocket::new(network, id + 1, there, back, remote, local);
+        (near, far)
+    }
+}
+
+/// The address of a host: `10.0.x.y` or `fd00::x`.
+pub(crate) fn ip_of(host: HostId, v6: bool) -> IpAddr {
+    let [_, _, high, low] = host.to_be_bytes();
+    if v6 {
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from_be_bytes([high, low])))
+    } else {
+        IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
+    }
+}
+
+fn host_at(ip: IpAddr) -> Option<HostId> {
+    match ip {
+        IpAddr::V4(ip) => match ip.octets() {
+            [10, 0, high, low] => Some(u32::from_be_bytes([0, 0, high, low])),
+            _ => None,
+        },
+        IpAddr::V6(ip) => match ip.segments() {
+            [0xfd00, 0, 0, 0, 0, 0, 0, host] => Some(u32::from(host)),
+            _ => None,
+        },
+    }
+}
+
+fn with<T>(pipe: &Mutex<Pipe>, f: impl FnOnce(&mut Pipe) -> T) -> T {
+    f(&mut pipe.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+pub(crate) struct SimAcceptor {
+    network: Arc<Network>,
+    host: HostId,
+    local: SocketAddr,
+}
+
+impl Acceptor for SimAcceptor {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>> {
+        self.network.lock(|state| {
+            let Some(listening) = state.listeners.get_mut(&(self.host, self.local.port())) else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            if let Some(kind) = listening.errors.pop_front() {
+                return Poll::Ready(Err(kind.into()));
+            }
+            match listening.backlog.pop_front() {
+                Some(socket) => Poll::Ready(Ok(Box::new(socket) as Box<dyn Socket>)),
+                None => {
+                    listening.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+}
+
+impl Drop for SimAcceptor {
+    fn drop(&mut self) {
+        // Waiting connections are dropped after the lock is released.
+        drop(self.network.lock(|state| state.listeners.remove(&(self.host, self.local.port()))));
+    }
+}
+
+pub(crate) struct SimSocket {
+    network: Arc<Network>,
+    id: u64,
+    input: Arc<Mutex<Pipe>>,
+    output: Arc<Mutex<Pipe>>,
+    arrival: SimTimer,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl SimSocket {
+    fn new(
+        network: &Arc<Network>,
+        id: u64,
+        input: Arc<Mutex<Pipe>>,
+        output: Arc<Mutex<Pipe>>,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Self {
+        let arrival = SimTimer::new(network.clock.clone());
+        Self { network: network.clone(), id, input, output, arrival, local, remote }
+    }
+
+    fn now(&self) -> Instant {
+        self.network.clock.now()
+    }
+}
+
+impl Socket for SimSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let now = self.now();
+        match with(&self.input, |pipe| pipe.read(cx, now, buffer)) {
+            Ok(Read::Bytes(count)) => Poll::Ready(Ok(count)),
+            Ok(Read::Wait) => Poll::Pending,
+            Ok(Read::NotBefore(arrives)) => {
+                self.arrival.reset(Some(arrives));
+                // Pending, as the arrival is in the future; registers the waker.
+                let _ = self.arrival.poll_expired(cx);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let now = self.now();
+        let (written, exhausted) = with(&self.output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
+        if let Poll::Ready(Ok(count)) = &written {
+            self.network.trace.record(SEND, now, self.id, &data[..*count]);
+        }
+        if exhausted {
+            with(&self.output, Pipe::reset);
+            with(&self.input, Pipe::reset);
+        }
+        written
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let now = self.now();
+        self.network.trace.record(END, now, self.id, &[]);
+        with(&self.output, |pipe| pipe.finish(now));
+        Poll::Ready(Ok(()))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.local)
+    }
+
+    fn remote_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.remote)
+    }
+}
+
+impl Drop for SimSocket {
+    /// Like close(2): a reset if unread input is thrown away, else an end of the output. Whoever
+    /// writes to a closed socket gets a reset.
+    fn drop(&mut self) {
+        let now = self.now();
+        let unread = with(&self.input, |pipe| pipe.has_unread());
+        self.network.trace.record(END, now, self.id, &[u8::from(unread)]);
+        if unread {
+            with(&self.output, Pipe::reset);
+        } else {
+            with(&self.output, |pipe| pipe.finish(now));
+        }
+        with(&self.input, Pipe::reset);
+    }
+}

@@ -1,0 +1,201 @@
+//! The simulator itself: time, order, TCP and its faults.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use septa_driver::runtime::{Acceptor, Runtime, Socket};
+use septa_sim::{Cut, LinkOptions, Order, Simulation, Stalled};
+
+async fn read_all(socket: &mut dyn Socket) -> io::Result<Vec<u8>> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 1000]);
+    loop {
+        match poll_fn(|cx| socket.poll_read(cx, &mut buffer)).await? {
+            0 => return Ok(all),
+            count => all.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+async fn write_all(socket: &mut dyn Socket, mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        let count = poll_fn(|cx| socket.poll_write(cx, data)).await?;
+        data = &data[count..];
+    }
+    Ok(())
+}
+
+async fn pair(a: &Arc<dyn Runtime>, b: &Arc<dyn Runtime>, b_addr: SocketAddr) -> (Box<dyn Socket>, Box<dyn Socket>) {
+    let mut acceptor: Box<dyn Acceptor> = b.listen(b_addr).await.unwrap();
+    let near = a.connect(acceptor.local_addr().unwrap()).await.unwrap();
+    let far = poll_fn(|cx| acceptor.poll_accept(cx)).await.unwrap();
+    (near, far)
+}
+
+fn world(seed: u64, order: Order) -> (Simulation, Arc<dyn Runtime>, Arc<dyn Runtime>, SocketAddr) {
+    let simulation = Simulation::with_order(seed, order);
+    let (a, b) = (simulation.host("a"), simulation.host("b"));
+    let b_addr = SocketAddr::new(simulation.ip(2), 0);
+    (simulation, a, b, b_addr)
+}
+
+#[test]
+fn a_deadlock_names_the_tasks_that_wait() {
+    let simulation = Simulation::new(1);
+    simulation.host("a").spawn("dreamer", Box::pin(std::future::pending()));
+    let stalled = simulation.block_on(std::future::pending::<()>());
+    assert_eq!(stalled, Err(Stalled::Deadlock { tasks: vec!["a: dreamer".to_owned()] }));
+}
+
+#[test]
+fn timers_fire_in_order_and_time_jumps() {
+    let simulation = Simulation::new(1);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for seconds in [3, 1, 2] {
+        let (sleep, log) = (simulation.sleep(Duration::from_secs(seconds)), log.clone());
+        simulation.spawn("sleeper", async move {
+            sleep.await;
+            log.lock().unwrap().push(seconds);
+        });
+    }
+    simulation.block_on(simulation.sleep(Duration::from_secs(10))).unwrap();
+    assert_eq!(*log.lock().unwrap(), [1, 2, 3]);
+    assert_eq!(simulation.now().as_nanos(), 10_000_000_000);
+    assert!(simulation.live_tasks().is_empty());
+}
+
+#[test]
+fn a_panic_ends_one_task_and_is_reported() {
+    let simulation = Simulation::new(1);
+    simulation.spawn("bad", async { panic!("on purpose") });
+    simulation.block_on(simulation.sleep(Duration::from_secs(1))).unwrap();
+    let panics = simulation.take_panics();
+    assert_eq!((panics[0].task.as_str(), panics[0].message.as_str()), ("bad", "on purpose"));
+    assert!(simulation.live_tasks().is_empty());
+}
+
+#[test]
+fn nobody_listens_means_refused() {
+    let (simulation, a, _b, mut addr) = world(1, Order::Fifo);
+    addr.set_port(7);
+    let error = simulation.block_on(a.connect(addr)).unwrap().err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn bytes_arrive_whole_whatever_the_cuts_and_half_close_works() {
+    let payload: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+    for cut in [Cut::Whole, Cut::Fixed(1), Cut::Fixed(7), Cut::Random(3000)] {
+        let (simulation, a, b, addr) = world(3, Order::Seeded);
+        simulation.set_link(LinkOptions { read_cut: cut, write_cut: cut, capacity: 5000, ..LinkOptions::default() });
+        let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+        let sent = payload.clone();
+        simulation.spawn("sender", async move {
+            write_all(&mut *near, &sent).await.unwrap();
+            poll_fn(|cx| near.poll_shutdown(cx)).await.unwrap();
+            assert_eq!(read_all(&mut *near).await.unwrap(), b"thanks");
+        });
+        let received = simulation.block_on(async move {
+            let received = read_all(&mut *far).await.unwrap();
+            write_all(&mut *far, b"thanks").await.unwrap();
+            poll_fn(|cx| far.poll_shutdown(cx)).await.unwrap();
+            read_all(&mut *far).await.unwrap();
+            received
+        });
+        assert!(received.unwrap() == payload, "{cut:?}");
+        assert_eq!(simulation.take_panics(), []);
+    }
+}
+
+#[test]
+fn latency_takes_virtual_time() {
+    let (simulation, a, b, addr) = world(1, Order::Fifo);
+    simulation.set_link(LinkOptions { latency: Duration::from_millis(40), ..LinkOptions::default() });
+    let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+    simulation
+        .block_on(async {
+            write_all(&mut *near, b"ping").await.unwrap();
+            drop(near);
+            assert_eq!(read_all(&mut *far).await.unwrap(), b"ping");
+        })
+        .unwrap();
+    assert_eq!(simulation.now().as_nanos(), 40_000_000);
+}
+
+#[test]
+fn a_link_resets_after_so_many_bytes() {
+    let (simulation, a, b, addr) = world(1, Order::Fifo);
+    simulation.set_link(LinkOptions { reset_after: Some(10), write_cut: Cut::Fixed(4), ..LinkOptions::default() });
+    let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+    simulation
+        .block_on(async {
+            let error = write_all(&mut *near, &[0; 100]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+            assert_eq!(read_all(&mut *far).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_cut_network_is_silent_until_it_heals() {
+    let (simulation, a, b, addr) = world(1, Order::Fifo);
+    let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+    simulation.cut_network();
+    simulation.spawn("writer", async move { write_all(&mut *near, b"late").await.unwrap() });
+    let stalled = simulation.block_on(read_all(&mut *far));
+    assert!(matches!(stalled, Err(Stalled::Deadlock { .. })), "{stalled:?}");
+    simulation.heal_network();
+    assert_eq!(simulation.block_on(read_all(&mut *far)).unwrap().unwrap(), b"late");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed, order| {
+        let (simulation, a, b, addr) = world(seed, order);
+        let cut = Cut::Random(100);
+        simulation.set_link(LinkOptions { read_cut: cut, write_cut: cut, ..LinkOptions::default() });
+        let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+        simulation.spawn("sender", async move { write_all(&mut *near, &[7; 10_000]).await.unwrap() });
+        simulation.block_on(async move { read_all(&mut *far).await.unwrap() }).unwrap();
+        simulation.trace()
+    };
+    for order in [Order::Fifo, Order::Seeded] {
+        assert_eq!(run(1, order), run(1, order));
+        assert_ne!(run(1, order), run(2, order));
+    }
+}
+
+#[test]
+fn tasks_run_in_order_or_as_the_seed_says() {
+    let run = |order| {
+        let simulation = Simulation::with_order(1, order);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..20 {
+            let log = log.clone();
+            simulation.spawn("task", async move { log.lock().unwrap().push(number) });
+        }
+        simulation.block_on(simulation.sleep(Duration::from_secs(1))).unwrap();
+        log.lock().unwrap().clone()
+    };
+    let in_order: Vec<i32> = (0..20).collect();
+    assert_eq!(run(Order::Fifo), in_order);
+    let shuffled = run(Order::Seeded);
+    assert_ne!(shuffled, in_order);
+    assert_eq!(run(Order::Seeded), shuffled);
+}
+
+#[test]
+fn seeds_of_a_host_differ_and_repeat() {
+    let keys = |root| {
+        let simulation = Simulation::new(root);
+        let host = simulation.host("a");
+        [host.seed().secret_stream().next_key(), host.seed().secret_stream().next_key()]
+    };
+    assert_eq!(keys(1), keys(1));
+    assert_ne!(keys(1), keys(2));
+    assert_ne!(keys(1)[0], keys(1)[1]);
+}
