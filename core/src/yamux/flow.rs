@@ -56,6 +56,11 @@ impl ReceiveWindow {
     }
 
     #[cfg(test)]
+    pub(super) fn with_target(target: u32) -> Self {
+        Self { target, credit: target, consumed: 0 }
+    }
+
+    #[cfg(test)]
     pub(super) fn consumed(&self) -> u32 {
         self.consumed
     }

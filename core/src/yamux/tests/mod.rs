@@ -1,5 +1,9 @@
 mod headers;
+mod keep_alive;
 mod limits;
-#[allow(dead_code, reason = "helpers for the tests to come")]
+mod model;
+mod splits;
+mod state_machine;
 mod support;
 mod two_sessions;
+mod validation;

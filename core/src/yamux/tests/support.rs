@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 use crate::{
     Instant, Role,
     yamux::{
-        Config, Event, Session, StreamId, Violation,
+        Config, Event, ReadError, Session, StreamId, Violation,
         header::{Flags, HEADER_LEN, Header, Kind},
     },
 };
@@ -89,4 +89,34 @@ pub(super) fn events(session: &mut Session) -> Vec<Event> {
 pub(super) fn deliver(from: &mut Session, to: &mut Session) {
     let bytes = transmit(from);
     to.handle_recv(NOW, &bytes).unwrap();
+}
+
+/// A listener whose only stream, id 1, was opened by the remote and accepted, its ACK sent.
+pub(super) fn accepted() -> Session {
+    let mut session = listener(quiet());
+    recv(&mut session, &[update(SYN, 1, 0)]).unwrap();
+    assert_eq!(session.accept(), Some(id(1)));
+    assert_eq!(sent(&mut session), [(Kind::WindowUpdate, ACK, 1, 0)]);
+    events(&mut session);
+    session
+}
+
+/// A dialer whose only stream, id 1, has sent its SYN with one byte.
+pub(super) fn syn_sent() -> Session {
+    let mut session = dialer(quiet());
+    let stream = session.open().unwrap();
+    session.write(stream, b"x").unwrap();
+    assert_eq!(sent(&mut session), [(Kind::Data, SYN, 1, 1)]);
+    session
+}
+
+pub(super) fn read_all(session: &mut Session, stream: StreamId) -> (Vec<u8>, Result<(), ReadError>) {
+    let mut all = Vec::new();
+    loop {
+        match session.read_chunk(stream, usize::MAX) {
+            Ok(Some(chunk)) => all.extend_from_slice(&chunk),
+            Ok(None) => return (all, Ok(())),
+            Err(error) => return (all, Err(error)),
+        }
+    }
 }
