@@ -133,6 +133,7 @@ impl World {
         let n = n.min(self.wires[from].len());
         let piece: Vec<u8> = self.wires[from].drain(..n).collect();
         self.sides[1 - from].handle_recv(NOW, &piece).unwrap();
+        self.note_refusals();
         n
     }
 
@@ -322,7 +323,6 @@ proptest! {
         let mut world = World::new(&config);
         for (side, op) in ops {
             world.apply(side, op);
-            world.note_refusals();
             world.check_bounds();
         }
         world.drain();
@@ -424,7 +424,7 @@ fn echo(config: &Config, streams: usize, total: usize, sizes: (usize, usize), ro
 
 fn push_request(world: &mut World, id: StreamId, request: &mut Request, size: usize) {
     while request.unsent > 0 {
-        match world.write(0, id, size.min(request.unsent), request.unsent % 2 == 0) {
+        match world.write(0, id, size.min(request.unsent), request.unsent.is_multiple_of(2)) {
             Ok(n) => request.unsent -= n,
             Err(error) => return assert_eq!(error, WriteError::Blocked),
         }
