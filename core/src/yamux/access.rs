@@ -73,7 +73,7 @@ impl Session {
 
     /// Closes our half: FIN follows what was written.
     pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
-        let stream = self.streams.get_mut(&id).filter(|stream| !stream.released).ok_or(WriteError::Unknown)?;
+        let stream = self.held_stream(id).ok_or(WriteError::Unknown)?;
         check_writable(stream)?;
         stream.send_half = SendHalf::Finishing;
         (stream.write_armed, stream.writable) = (false, false);
@@ -83,7 +83,7 @@ impl Session {
 
     /// True if bytes wait, false at the end of the stream; arms the event when blocked.
     fn poll_readable(&mut self, id: StreamId) -> Result<bool, ReadError> {
-        let stream = self.streams.get_mut(&id).filter(|stream| !stream.stopped).ok_or(ReadError::Unknown)?;
+        let stream = self.held_stream(id).filter(|stream| !stream.stopped).ok_or(ReadError::Unknown)?;
         if !stream.recv.is_empty() {
             return Ok(true);
         }
@@ -99,7 +99,7 @@ impl Session {
 
     /// True if there is room, false if there is nothing to write; arms the event when blocked.
     fn poll_writable(&mut self, id: StreamId, is_empty: bool) -> Result<bool, WriteError> {
-        let stream = self.streams.get_mut(&id).filter(|stream| !stream.released).ok_or(WriteError::Unknown)?;
+        let stream = self.streams.get_mut(&id).filter(|stream| stream.is_held()).ok_or(WriteError::Unknown)?;
         check_writable(stream)?;
         if self.own_go_away == OwnGoAway::Sent {
             return Err(WriteError::Finished);
@@ -119,7 +119,7 @@ impl Session {
         id: StreamId,
         take: impl FnOnce(&mut ChunkQueue, &mut SpareBlocks) -> T,
     ) -> Option<T> {
-        let stream = self.streams.get_mut(&id)?;
+        let stream = self.streams.get_mut(&id).filter(|stream| stream.is_held())?;
         let taken = take(&mut stream.recv, &mut self.spares);
         stream.credit_consumed();
         self.refresh(id);

@@ -29,8 +29,9 @@ pub struct Config {
     pub max_frame_body: usize,
     /// Unsent answers to pings. A remote that pings without reading gets `PingFlood` beyond it.
     pub max_pending_pongs: usize,
-    /// Unsent resets. A remote that opens streams to have them refused, without reading the
-    /// refusals, gets `RapidReset` beyond it.
+    /// Unsent resets with which a stream may still be opened. A remote that opens streams to have
+    /// them refused or reset, without reading the resets, gets `RapidReset` beyond it; so the queue
+    /// holds at most this many and one for each live stream.
     pub max_pending_resets: usize,
     /// Inbound streams that the remote itself resets before they were accepted, in each
     /// [`FLOOD_INTERVAL`](super::FLOOD_INTERVAL). Such streams leave no state and would otherwise

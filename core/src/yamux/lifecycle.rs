@@ -63,6 +63,13 @@ impl Session {
     /// Aborts both halves with `code` and forgets the stream: unsent and unread data is dropped, and
     /// so is what the remote still sends. Does nothing if there is no such stream.
     pub fn reset(&mut self, id: StreamId, code: u32) {
+        if self.held_stream(id).is_some() {
+            self.abort(id, code);
+        }
+    }
+
+    /// [`reset`](Self::reset), also of streams that the application does not hold.
+    pub(super) fn abort(&mut self, id: StreamId, code: u32) {
         let Some(stream) = self.streams.get(&id) else { return };
         let remote_knows = stream.opening != Opening::Unsent;
         let closed = stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Finished;
@@ -78,9 +85,9 @@ impl Session {
     /// stall. Once our half is finished nobody needs the stream: it is reset with `code`, after the
     /// FIN, and forgotten.
     pub fn stop(&mut self, id: StreamId, code: u32) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.is_held()) else { return };
         if stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Open {
-            return self.reset(id, code);
+            return self.abort(id, code);
         }
         if stream.send_half == SendHalf::Finishing {
             stream.reset_after_fin.get_or_insert(code);
@@ -97,15 +104,23 @@ impl Session {
     /// [`finish`](Self::finish) not before queued data and the FIN are framed. The stream is live
     /// until then: a remote that grants no credit holds it up.
     pub fn release(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
         let can_flush = self.failed.is_none() && self.own_go_away != OwnGoAway::Sent;
+        let Some(stream) = self.held_stream(id) else { return };
         if stream.send_half == SendHalf::Finishing && can_flush {
-            stream.released = true;
-            (stream.readable, stream.writable) = (false, false);
             self.stop(id, 0);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.released = true;
+                (stream.readable, stream.writable) = (false, false);
+            }
         } else {
-            self.reset(id, 0);
+            self.abort(id, 0);
         }
+    }
+
+    /// A stream that was opened or accepted and not released. Others do not exist for the
+    /// application, whatever ids it names.
+    pub(super) fn held_stream(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.streams.get_mut(&id).map(|stream| &mut **stream).filter(|stream| stream.is_held())
     }
 
     fn can_open(&self) -> Result<StreamId, OpenError> {

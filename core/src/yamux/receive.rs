@@ -129,7 +129,7 @@ impl Session {
         self.acknowledge(id);
         if after_fin && length > 0 {
             self.stats.data_after_fin = self.stats.data_after_fin.saturating_add(1);
-            self.reset(id, RESET_PROTOCOL_VIOLATION);
+            self.abort(id, RESET_PROTOCOL_VIOLATION);
         }
         self.expect_body(Some(id), length, fin);
         Ok(())
@@ -197,10 +197,12 @@ impl Session {
             return Err(Violation::DuplicateStream);
         }
         let credit_left = INITIAL_WINDOW.checked_sub(body).ok_or(Violation::CreditExceeded)?;
+        // Not only refused streams leave a reset behind: the application resets some, and we those
+        // that break a rule. All of them begin with a SYN, so this bounds the queue.
+        if self.resets.len() >= self.config.max_pending_resets {
+            return Err(Violation::RapidReset);
+        }
         if let Some(code) = self.refusal() {
-            if self.resets.len() >= self.config.max_pending_resets {
-                return Err(Violation::RapidReset);
-            }
             self.owe_reset(id, code);
             self.stats.streams_refused = self.stats.streams_refused.saturating_add(1);
             self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(body.into());

@@ -23,7 +23,7 @@ use crate::{Instant, Role, buf::SpareBlocks};
 /// stream, [`release`](Self::release). A stream counts as live until it is released or reset here.
 ///
 /// An event is emitted once after a call returned `Blocked` and the condition then changed, and once
-/// initially when data waits. So waiting events never outnumber the live streams by more than three.
+/// initially when data waits. So no more than two events wait for each live stream, and three others.
 #[derive(Debug)]
 pub struct Session {
     pub(super) config: Config,
@@ -226,9 +226,12 @@ impl Session {
         self.failed
     }
 
-    /// No written data, FIN or control frame is left to frame. A keep-alive ping does not count.
-    /// Looks at every stream.
+    /// No written data, FIN or control frame is left to frame, or the GoAway was sent and nothing
+    /// ever will be. A keep-alive ping does not count. Looks at every stream.
     pub fn is_flushed(&self) -> bool {
+        if self.own_go_away == OwnGoAway::Sent {
+            return true;
+        }
         self.pongs.is_empty()
             && self.resets.is_empty()
             && self.control.is_empty()

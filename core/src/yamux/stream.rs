@@ -148,6 +148,11 @@ impl Stream {
         matches!(self.opening, Opening::Unsent | Opening::SynSent)
     }
 
+    /// The application knows it and has not let go of it.
+    pub(super) fn is_held(&self) -> bool {
+        self.opening != Opening::Unaccepted && !self.released
+    }
+
     /// The remote reset it.
     pub(super) fn is_reset(&self) -> bool {
         matches!(self.send_half, SendHalf::Reset(_))

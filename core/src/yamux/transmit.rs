@@ -176,7 +176,7 @@ impl Session {
             return;
         }
         match (stream.reset_after_fin, stream.recv_half) {
-            (Some(code), RecvHalf::Open) => self.reset(id, code),
+            (Some(code), RecvHalf::Open) => self.abort(id, code),
             _ if stream.released => self.forget(id),
             _ => {}
         }

@@ -84,6 +84,34 @@ fn resets_of_refused_streams_are_bounded() {
 }
 
 #[test]
+fn resets_of_streams_that_break_rules_or_that_the_application_resets_are_bounded_too() {
+    for accepts in [false, true] {
+        let mut session = listener(quiet());
+        let mut result = Ok(());
+        for i in 0..1025 {
+            let stream = 1 + 2 * i;
+            assert_eq!(result, Ok(()), "{i}");
+            result = recv(&mut session, &[data(SYN.with(FIN), stream, b"")]);
+            match session.accept().filter(|_| accepts) {
+                Some(stream) => session.reset(stream, 1),
+                None => result = result.and(recv(&mut session, &[data(NONE, stream, b"late")])),
+            }
+            assert!(session.resets.len() <= 1024 + session.stream_count());
+        }
+        assert_eq!(result, Err(Violation::RapidReset));
+    }
+}
+
+#[test]
+fn an_empty_session_has_nothing_on_the_heap_and_is_small() {
+    let session = dialer(Config::default());
+    assert_eq!(session.memory_used(), 0);
+    assert!(size_of::<crate::yamux::Session>() <= 1024, "{}", size_of::<crate::yamux::Session>());
+    assert!(size_of::<crate::yamux::stream::Stream>() <= 320, "{}", size_of::<crate::yamux::stream::Stream>());
+    assert!(size_of::<Event>() <= 64);
+}
+
+#[test]
 fn a_remote_that_opens_and_resets_in_a_loop_leaves_no_state_and_is_stopped() {
     let mut session = listener(quiet());
     let churn = |i: u32| {

@@ -313,3 +313,50 @@ fn after_the_remotes_go_away_no_stream_is_opened_and_buffered_data_stays() {
     assert_eq!((session.open(), session.remote_go_away()), (Err(OpenError::GoneAway), Some(0x1005)));
     assert_eq!(read_all(&mut session, id(1)).0, b"ab");
 }
+
+#[test]
+fn a_stream_that_was_not_accepted_does_not_exist_for_the_application() {
+    let mut session = listener(quiet());
+    recv(&mut session, &[data(SYN, 1, b"x")]).unwrap();
+    assert_eq!(session.read(id(1), &mut [0]), Err(ReadError::Unknown));
+    assert_eq!(session.write(id(1), b"x"), Err(WriteError::Unknown));
+    assert_eq!(session.finish(id(1)), Err(WriteError::Unknown));
+    session.consume(id(1), 1);
+    session.stop(id(1), 0);
+    session.reset(id(1), 0);
+    session.release(id(1));
+    assert!(!session.wants_transmit());
+    assert_eq!((session.accept(), read_all(&mut session, id(1)).0), (Some(id(1)), b"x".to_vec()));
+}
+
+#[test]
+fn each_event_comes_once_after_blocked_and_not_without() {
+    let mut session = accepted();
+    recv(&mut session, &[data(NONE, 1, b"first")]).unwrap();
+    assert_eq!(events(&mut session), [Event::Readable(id(1))], "once without asking");
+    recv(&mut session, &[data(NONE, 1, b"more")]).unwrap();
+    session.read(id(1), &mut [0; 3]).unwrap();
+    assert_eq!(events(&mut session), [], "nobody was blocked");
+    read_all(&mut session, id(1)).1.unwrap_err();
+    recv(&mut session, &[data(NONE, 1, b"a"), data(NONE, 1, b"b")]).unwrap();
+    assert_eq!(events(&mut session), [Event::Readable(id(1))]);
+    read_all(&mut session, id(1)).1.unwrap_err();
+    recv(&mut session, &[data(NONE, 1, b"c")]).unwrap();
+    read_all(&mut session, id(1)).1.unwrap_err();
+    assert_eq!(events(&mut session), [], "the reader was faster than the event");
+    recv(&mut session, &[update(RST, 1, 0)]).unwrap();
+    assert_eq!(events(&mut session), [Event::Readable(id(1))]);
+}
+
+#[test]
+fn incoming_comes_once_initially_and_once_after_accept_found_nothing() {
+    let mut session = listener(quiet());
+    recv(&mut session, &[update(SYN, 1, 0), update(SYN, 3, 0)]).unwrap();
+    assert_eq!(events(&mut session), [Event::Incoming]);
+    session.accept().unwrap();
+    recv(&mut session, &[update(SYN, 5, 0)]).unwrap();
+    assert_eq!(events(&mut session), []);
+    while session.accept().is_some() {}
+    recv(&mut session, &[update(SYN, 7, 0), update(SYN, 9, 0)]).unwrap();
+    assert_eq!(events(&mut session), [Event::Incoming]);
+}
