@@ -3,7 +3,8 @@
 use alloc::{collections::BTreeSet, sync::Arc};
 use core::{cmp::Ordering, fmt, hash};
 
-/// Longest protocol name that we register or propose, in bytes (WIRE 3.2: send at most 256 with newline).
+/// Longest protocol name that we register or propose, in bytes (256 with its newline; every
+/// implementation accepts that).
 pub const MAX_PROTOCOL_ID_LEN: usize = 255;
 
 /// The name of a protocol, such as `/ipfs/ping/1.0.0`.

@@ -1,4 +1,372 @@
-//! Placeholder.
-/// Placeholder.
-#[derive(Debug)]
-pub struct Connection;
+//! One secure, multiplexed connection over any ordered byte stream.
+//!
+//! [`Connection`] runs the whole libp2p upgrade (multistream-select, Noise, multistream-select or early
+//! muxer negotiation, Yamux) and then carries streams, each with its own negotiated protocol.
+
+mod close;
+pub mod codes;
+mod config;
+mod error;
+mod event;
+mod negotiation;
+mod phase;
+mod receive;
+mod records;
+mod stats;
+mod stream;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{fmt, time::Duration};
+
+pub use config::{Admission, Config, ConfigError, ConfigErrors, MAX_DRAIN_TIMEOUT};
+pub use error::{
+    CloseReason, DenyReason, Layer, NoRoom, OpenError, ProtocolError, ReadError, RefuseReason, TooSmall, WriteError,
+};
+pub use event::Event;
+pub use stats::Stats;
+pub use stream::Stream;
+
+pub use crate::yamux::StreamId;
+use crate::{
+    ExpectedPeer, Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
+    noise::Credentials,
+    time::{TimerKey, TimerTable},
+    yamux,
+};
+use event::Events;
+use negotiation::Negotiation;
+use phase::{Clear, Phase, Secured};
+use records::Records;
+use streams::{Streams, Surroundings};
+
+/// `/noise`, the only security protocol offered (noise-libp2p).
+pub const NOISE: ProtocolId = ProtocolId::from_static("/noise");
+/// `/yamux/1.0.0`, the only stream multiplexer offered.
+pub const YAMUX: ProtocolId = ProtocolId::from_static("/yamux/1.0.0");
+
+/// Shortest output buffer that [`Connection::poll_transmit`] accepts, in bytes.
+pub const MIN_TRANSMIT: usize = 64;
+/// Best length of the output buffer: four records of a full frame each.
+pub const TRANSMIT_BUFFER: usize = 4 * (16 * 1024 + 12 + 18);
+/// Most bytes that one [`Connection::handle_recv`] takes, and most that wait for admission. Stops an
+/// authenticated peer that is not admitted yet from filling memory.
+pub const MAX_RECV: usize = 128 * 1024;
+
+/// One secure, multiplexed connection, driven by its owner.
+///
+/// # Driving it
+///
+/// * **Inputs**: [`handle_recv`](Self::handle_recv), [`handle_recv_eof`](Self::handle_recv_eof),
+///   [`handle_io_error`](Self::handle_io_error), [`handle_timeout`](Self::handle_timeout),
+///   [`handle_transmit_blocked`](Self::handle_transmit_blocked),
+///   [`handle_transmitted`](Self::handle_transmitted).
+/// * **Commands**: [`open`](Self::open), [`accept`](Self::accept), [`stream`](Self::stream),
+///   [`serve`](Self::serve), [`admit`](Self::admit), [`deny`](Self::deny), [`close`](Self::close).
+/// * **Outputs**: after any of these ask again for
+///   [`poll_transmit`](Self::poll_transmit) (if [`wants_transmit`](Self::wants_transmit)),
+///   [`poll_timeout`](Self::poll_timeout) and [`poll_event`](Self::poll_event), in any order. Then
+///   half-close the transport if [`wants_shutdown`](Self::wants_shutdown), and drop it if
+///   [`is_closed`](Self::is_closed).
+///
+/// An open connection always takes input, even while the application does not read: window updates
+/// of other streams sit behind unread data. What bounds memory is granted credit. Only a connection
+/// that waits for admission may answer [`recv_room`](Self::recv_room) with 0.
+///
+/// # Errors
+///
+/// A mistake of the caller is a typed `Err`. A violation by the peer ends the connection:
+/// [`Event::Closed`] follows and [`close_reason`](Self::close_reason) names the rule.
+pub struct Connection {
+    role: Role,
+    expected: ExpectedPeer,
+    config: Arc<Config>,
+    credentials: Arc<Credentials>,
+    served: ProtocolSet,
+    /// The latest `now` seen.
+    now: Instant,
+    phase: Phase,
+    /// Bytes of the negotiation and the handshake that leave in the clear.
+    clear_output: Vec<u8>,
+    /// Plaintext that leaves, sealed, before anything of the session.
+    sealed_output: Vec<u8>,
+    records: Option<Records>,
+    secured: Option<Box<Secured>>,
+    timers: TimerTable<Timer, TIMERS>,
+    events: Events,
+    reason: Option<CloseReason>,
+    stats: Stats,
+}
+
+/// The timers of the connection itself; those of the session and of negotiations are theirs.
+#[derive(Clone, Copy)]
+enum Timer {
+    /// From creation to `Open`.
+    Upgrade,
+    /// While the transport refuses bytes.
+    WriteStall,
+    /// From `close` until all data has left.
+    Drain,
+    /// From the last byte out until the peer's end of stream.
+    Linger,
+}
+
+const TIMERS: usize = 4;
+
+impl TimerKey for Timer {
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Connection {
+    /// A connection over a transport that is established at `now`.
+    pub fn new(link: Link, config: Arc<Config>, credentials: Arc<Credentials>, now: Instant) -> Self {
+        let Link { role, expected, mut seed } = link;
+        let mut negotiation = Negotiation::of_connection(role, NOISE);
+        let mut clear_output = Vec::new();
+        negotiation.drain_into(&mut clear_output);
+        let mut timers = TimerTable::default();
+        timers.set(Timer::Upgrade, now.saturating_add(config.upgrade_timeout));
+        Self {
+            role,
+            expected,
+            served: config.protocols.clone(),
+            config,
+            credentials,
+            now,
+            phase: Phase::Negotiating(Box::new(Clear { negotiation, seed: seed.child("noise handshake") })),
+            clear_output,
+            sealed_output: Vec::new(),
+            records: None,
+            secured: None,
+            timers,
+            events: Events::default(),
+            reason: None,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The earliest instant at which [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let streams = match &self.phase {
+            Phase::Open(streams) => streams.poll_timeout(),
+            _ => None,
+        };
+        self.timers.next().into_iter().chain(streams).min()
+    }
+
+    /// Tells the time. Early, late and repeated calls are harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        let now = self.now;
+        if self.timers.expire(Timer::Upgrade, now) {
+            return self.closed(CloseReason::UpgradeTimeout);
+        }
+        if self.timers.expire(Timer::WriteStall, now) {
+            return self.closed(CloseReason::WriteStall);
+        }
+        if self.timers.expire(Timer::Drain, now) {
+            self.drain_timed_out();
+        }
+        if self.timers.expire(Timer::Linger, now) {
+            return self.closed(CloseReason::Local);
+        }
+        if let Some((streams, mut around)) = self.open_parts() {
+            if streams.session.handle_timeout(now).is_err() {
+                return self.closed(CloseReason::KeepAliveTimeout);
+            }
+            streams.expire_negotiations(now, &mut around);
+        }
+        self.after_input();
+    }
+
+    /// The next event, if any.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        // Sending frees quota and releasing a stream frees its slot: the session reports that only here.
+        self.after_input();
+        let event = self.events.pop()?;
+        if let (Some(streams), _) = self.streams_mut() {
+            streams.event_taken(&event);
+        }
+        Some(event)
+    }
+
+    /// Opens a stream and proposes `protocols` in this order.
+    ///
+    /// With a single protocol the negotiation is optimistic: data may be written at once and leaves
+    /// together with the proposal. With several, writing is blocked until one is agreed.
+    /// [`Event::Negotiated`] or [`Event::Refused`] follows.
+    pub fn open(&mut self, now: Instant, protocols: &[ProtocolId]) -> Result<StreamId, OpenError> {
+        self.advance(now);
+        let negotiation = Negotiation::of_outbound_stream(protocols)?;
+        if let Some(reason) = self.lost() {
+            return Err(OpenError::ConnectionLost(reason));
+        }
+        let Some((streams, mut around)) = self.open_parts() else { return Err(OpenError::NotOpen) };
+        if streams.draining.is_some() {
+            return Err(OpenError::Closing);
+        }
+        streams.open(negotiation, &mut around).map_err(|error| match error {
+            yamux::OpenError::Blocked => OpenError::Blocked,
+            yamux::OpenError::IdsExhausted => OpenError::IdsExhausted,
+            yamux::OpenError::GoneAway | yamux::OpenError::Closing => OpenError::Closing,
+        })
+    }
+
+    /// The next inbound stream whose protocol is agreed. After `None`, [`Event::Incoming`] announces
+    /// the next one.
+    pub fn accept(&mut self) -> Option<StreamId> {
+        match &mut self.phase {
+            Phase::Open(streams) => streams.accept(&mut self.events),
+            _ => None,
+        }
+    }
+
+    /// The stream `id`. If there is none, its calls say so.
+    pub fn stream(&mut self, id: StreamId) -> Stream<'_> {
+        Stream { connection: self, id }
+    }
+
+    /// Replaces the set of protocols that inbound streams may negotiate from now on.
+    pub fn serve(&mut self, protocols: ProtocolSet) {
+        self.served = protocols;
+    }
+
+    /// Lets the authenticated peer in. Without effect unless admission is pending.
+    pub fn admit(&mut self, now: Instant) {
+        self.advance(now);
+        if let Phase::Secured(upgrade) = &mut self.phase {
+            upgrade.admitted = true;
+            self.open_if_ready();
+        }
+    }
+
+    /// This end's role.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The authenticated peer, from [`Event::Secured`] on.
+    pub fn peer(&self) -> Option<PeerId> {
+        self.secured.as_ref().map(|secured| secured.peer)
+    }
+
+    /// The public key of the authenticated peer, from [`Event::Secured`] on.
+    pub fn remote_public_key(&self) -> Option<&PublicKey> {
+        self.secured.as_ref().map(|secured| &secured.public_key)
+    }
+
+    /// The Noise handshake hash, equal on both ends and unique to this connection: what an
+    /// application signs to bind its own authentication to it.
+    pub fn channel_binding(&self) -> Option<[u8; 32]> {
+        self.secured.as_ref().map(|secured| secured.handshake_hash)
+    }
+
+    /// True from [`Event::Open`] until the connection is closing.
+    pub fn is_open(&self) -> bool {
+        matches!(&self.phase, Phase::Open(streams) if streams.draining.is_none())
+    }
+
+    /// Why the connection ended, once that is decided.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.reason.as_ref()
+    }
+
+    /// Smoothed round-trip time of Yamux pings, once one was answered.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.streams()?.session.rtt()
+    }
+
+    /// Counters since the connection was made.
+    pub fn stats(&self) -> Stats {
+        let Some(streams) = self.streams() else { return self.stats };
+        Stats { streams: streams.session.stream_count(), yamux: streams.session.stats(), ..self.stats }
+    }
+
+    /// Heap bytes that this connection holds, counted by capacity.
+    pub fn memory_used(&self) -> usize {
+        let pending = match &self.phase {
+            Phase::Secured(upgrade) => upgrade.pending.capacity(),
+            _ => 0,
+        };
+        [
+            self.streams().map_or(0, Streams::memory_used),
+            self.records.as_ref().map_or(0, Records::memory_used),
+            self.clear_output.capacity(),
+            self.sealed_output.capacity(),
+            self.events.memory_used(),
+            self.secured.as_ref().map_or(0, |_| size_of::<Secured>()),
+        ]
+        .into_iter()
+        .fold(pending, usize::saturating_add)
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// The streams, in any phase that has them.
+    fn streams(&self) -> Option<&Streams> {
+        match &self.phase {
+            Phase::Open(streams) | Phase::Lingering(Some(streams)) | Phase::Closed(Some(streams)) => Some(streams),
+            _ => None,
+        }
+    }
+
+    /// The streams, and why nothing more comes or goes on them if that is so.
+    fn streams_mut(&mut self) -> (Option<&mut Streams>, Option<CloseReason>) {
+        let lost = self.lost();
+        match &mut self.phase {
+            Phase::Open(streams) | Phase::Lingering(Some(streams)) | Phase::Closed(Some(streams)) => {
+                (Some(streams), lost)
+            }
+            _ => (None, lost),
+        }
+    }
+
+    /// Why nothing more comes or goes, if that is so.
+    fn lost(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Lingering(_) | Phase::Closed(_) => self.reason.clone(),
+            _ => None,
+        }
+    }
+
+    /// The streams of an open connection together with what they borrow from it.
+    fn open_parts(&mut self) -> Option<(&mut Streams, Surroundings<'_>)> {
+        let Phase::Open(streams) = &mut self.phase else { return None };
+        let around = Surroundings {
+            events: &mut self.events,
+            stats: &mut self.stats,
+            served: &self.served,
+            negotiation_deadline: self.now.saturating_add(self.config.negotiation_timeout),
+        };
+        Some((streams, around))
+    }
+
+    fn release_stream(&mut self, id: StreamId) {
+        match &mut self.phase {
+            Phase::Open(streams) | Phase::Lingering(Some(streams)) | Phase::Closed(Some(streams)) => {
+                streams.release(id, &mut self.events);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("role", &self.role)
+            .field("peer", &self.peer())
+            .field("open", &self.is_open())
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}

@@ -101,4 +101,9 @@ impl Header {
     }
 }
 
+/// A GoAway as it is on the wire, for an owner of the transport that ends the session itself.
+pub(crate) fn go_away_frame(code: u32) -> [u8; HEADER_LEN] {
+    Header::go_away(code).encode()
+}
+
 const KNOWN_FLAGS: u16 = 0b1111;

@@ -22,6 +22,7 @@ pub use config::{Config, ConfigError, ConfigErrors, INITIAL_WINDOW, KeepAlive};
 pub use error::{KeepAliveTimeout, OpenError, ReadError, Violation, WriteError};
 pub use flood::FLOOD_INTERVAL;
 pub use header::HEADER_LEN;
+pub(crate) use header::go_away_frame;
 pub use keep_alive::MAX_RTT;
 pub use session::{Event, Session, SessionStats};
 pub use stream::{StreamId, StreamStats};

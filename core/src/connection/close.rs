@@ -1,0 +1,174 @@
+//! The end of a connection: draining, GoAway, lingering, closed.
+
+use core::mem;
+
+use super::{
+    CloseReason, Connection, DenyReason, Event, ProtocolError, Timer, codes,
+    phase::{Muxer, Phase},
+    records::Records,
+};
+use crate::{Instant, Role, time::TimerTable, yamux};
+
+impl Connection {
+    /// Closes in good order: new streams are refused, written data and ends of streams leave, then a
+    /// GoAway with `code` (see [`codes::connection`]), then the transport is half-closed and input is
+    /// discarded until the peer closes too. Each of the two waits lasts at most the drain timeout.
+    ///
+    /// Before the connection is open it ends at once. A second call changes nothing.
+    pub fn close(&mut self, now: Instant, code: u32) {
+        self.advance(now);
+        match &mut self.phase {
+            Phase::Open(streams) => {
+                if streams.draining.is_none() {
+                    streams.session.refuse_inbound(codes::stream::SHUTDOWN);
+                    streams.draining = Some(code);
+                    self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
+                }
+            }
+            Phase::Negotiating(_) | Phase::Handshaking(_) | Phase::Secured(_) => {
+                self.say_goodbye(code, CloseReason::Local);
+            }
+            Phase::Lingering(_) | Phase::Closed(_) => {}
+        }
+    }
+
+    /// Turns an authenticated peer away before it can open a stream. Without effect once it is admitted
+    /// and the connection is open. The peer learns the reason's code if Yamux is already agreed.
+    pub fn deny(&mut self, now: Instant, reason: DenyReason) {
+        self.advance(now);
+        if let Phase::Secured(_) = self.phase {
+            self.say_goodbye(reason.code(), CloseReason::Denied(reason));
+        }
+    }
+
+    /// The transport has ended: no more input will come.
+    pub fn handle_recv_eof(&mut self, now: Instant) {
+        self.advance(now);
+        let reason = if self.was_denied(0) {
+            CloseReason::DeniedByRemote
+        } else if self.is_inside_message() {
+            CloseReason::Truncated
+        } else {
+            CloseReason::Eof
+        };
+        self.closed(reason);
+    }
+
+    /// The transport has failed: nothing more will come or go.
+    pub fn handle_io_error(&mut self, now: Instant) {
+        self.advance(now);
+        self.closed(if self.was_denied(0) { CloseReason::DeniedByRemote } else { CloseReason::Io });
+    }
+
+    /// The transport takes no bytes now. Starts the write-stall timer, unless it runs.
+    pub fn handle_transmit_blocked(&mut self, now: Instant) {
+        self.advance(now);
+        if self.timers.get(Timer::WriteStall).is_none() && !self.is_closed() {
+            self.timers.set(Timer::WriteStall, self.now.saturating_add(self.config.write_stall_timeout));
+        }
+    }
+
+    /// The transport took bytes again. Stops the write-stall timer.
+    pub fn handle_transmitted(&mut self, now: Instant) {
+        self.advance(now);
+        self.timers.stop(Timer::WriteStall);
+    }
+
+    /// The last byte has been handed out: once the driver has written it, it should half-close the
+    /// transport and go on reading until [`is_closed`](Self::is_closed).
+    #[must_use]
+    pub fn wants_shutdown(&self) -> bool {
+        matches!(self.phase, Phase::Lingering(_)) && !self.wants_transmit()
+    }
+
+    /// The connection is over and the transport can be dropped.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// The peer's GoAway: other implementations drop every stream at once, so there is nobody to
+    /// whom the rest of our data could be sent.
+    pub(super) fn remote_go_away(&mut self, code: u32) {
+        let reason = if self.was_denied(1) { CloseReason::DeniedByRemote } else { CloseReason::Remote { code } };
+        self.linger(reason);
+    }
+
+    /// The peer broke a rule after the handshake.
+    pub(super) fn abort(&mut self, error: ProtocolError) {
+        self.say_goodbye(codes::connection::PROTOCOL_ERROR, CloseReason::Protocol(error));
+    }
+
+    pub(super) fn drain_timed_out(&mut self) {
+        if let Phase::Open(streams) = &self.phase {
+            let code = streams.draining.unwrap_or_default();
+            self.say_goodbye(code, CloseReason::DrainTimeout);
+        }
+    }
+
+    /// Sends a GoAway and lingers, if the peer speaks Yamux by now; closes at once otherwise.
+    pub(super) fn say_goodbye(&mut self, code: u32, reason: CloseReason) {
+        let speaks_yamux = match &self.phase {
+            Phase::Open(_) => true,
+            Phase::Secured(upgrade) => !matches!(upgrade.muxer, Muxer::Negotiating(_)),
+            _ => false,
+        };
+        if speaks_yamux {
+            self.sealed_output.extend_from_slice(&yamux::go_away_frame(code));
+            self.linger(reason);
+        } else {
+            self.closed(reason);
+        }
+    }
+
+    fn linger(&mut self, reason: CloseReason) {
+        self.reason.get_or_insert(reason);
+        let mut streams = match mem::replace(&mut self.phase, Phase::Closed(None)) {
+            Phase::Open(streams) => Some(streams),
+            _ => None,
+        };
+        if let Some(streams) = &mut streams {
+            streams.wake_all(&mut self.events);
+        }
+        self.phase = Phase::Lingering(streams);
+        self.timers.stop(Timer::Upgrade);
+        self.timers.stop(Timer::Drain);
+        self.timers.set(Timer::Linger, self.now.saturating_add(self.config.drain_timeout));
+    }
+
+    pub(super) fn closed(&mut self, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        self.reason.get_or_insert(reason);
+        let mut streams = match mem::replace(&mut self.phase, Phase::Closed(None)) {
+            Phase::Open(streams) | Phase::Lingering(Some(streams)) => Some(streams),
+            _ => None,
+        };
+        if let Some(streams) = &mut streams {
+            streams.wake_all(&mut self.events);
+        }
+        self.phase = Phase::Closed(streams);
+        self.timers = TimerTable::default();
+        self.clear_output = Default::default();
+        self.sealed_output = Default::default();
+        self.records = None;
+        self.events.push(Event::Closed);
+    }
+
+    /// A listener that ends the connection before any other Yamux frame does not want this dialer.
+    /// `frames` is how many frames the ending itself has brought.
+    fn was_denied(&self, frames: u64) -> bool {
+        let heard = match &self.phase {
+            Phase::Secured(_) => 0,
+            Phase::Open(streams) => streams.session.stats().frames_received,
+            _ => return false,
+        };
+        self.role == Role::Dialer && heard <= frames
+    }
+
+    fn is_inside_message(&self) -> bool {
+        let in_record = self.records.as_ref().is_some_and(Records::is_inside_record);
+        in_record || matches!(&self.phase, Phase::Open(streams) if !streams.session.is_at_frame_boundary())
+    }
+}

@@ -1,0 +1,121 @@
+//! Limits and timeouts of a [`Connection`](super::Connection).
+
+use alloc::vec::Vec;
+use core::{fmt, time::Duration};
+
+use crate::{ProtocolSet, yamux};
+
+/// Longest drain that may be configured: a peer that does not read must not hold a shutdown up.
+pub const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What happens when Noise has authenticated the peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Every authenticated peer is let in.
+    Automatic,
+    /// Yamux input waits, unprocessed, until [`admit`](super::Connection::admit) or
+    /// [`deny`](super::Connection::deny): bans and limits are decided before a stream exists.
+    Manual,
+}
+
+/// Limits and timeouts of a connection, shared by all connections of a node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who decides about an authenticated peer.
+    pub admission: Admission,
+    /// The protocols that inbound streams may negotiate at first; see [`serve`](super::Connection::serve).
+    pub protocols: ProtocolSet,
+    /// From creation to [`Event::Open`](super::Event::Open), admission included. Stops a peer that
+    /// holds a connection slot by sending its handshake slowly or never.
+    pub upgrade_timeout: Duration,
+    /// multistream-select on one stream. Stops a peer that holds a stream slot without using it.
+    pub negotiation_timeout: Duration,
+    /// How long [`close`](super::Connection::close) waits for written data to leave, and then again for
+    /// the peer's end of stream. At most [`MAX_DRAIN_TIMEOUT`].
+    pub drain_timeout: Duration,
+    /// How long the transport may refuse bytes. Stops a peer that never reads.
+    pub write_stall_timeout: Duration,
+    /// Limits of the stream multiplexer.
+    pub yamux: yamux::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            admission: Admission::Automatic,
+            protocols: ProtocolSet::default(),
+            upgrade_timeout: Duration::from_secs(10),
+            negotiation_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(1),
+            write_stall_timeout: Duration::from_secs(30),
+            yamux: yamux::Config::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks every value and reports all that are wrong at once.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let timeouts = [
+            ("upgrade_timeout", self.upgrade_timeout),
+            ("negotiation_timeout", self.negotiation_timeout),
+            ("drain_timeout", self.drain_timeout),
+            ("write_stall_timeout", self.write_stall_timeout),
+        ];
+        let mut errors: Vec<ConfigError> = timeouts
+            .into_iter()
+            .filter(|(_, timeout)| timeout.is_zero())
+            .map(|(name, _)| ConfigError::ZeroTimeout { name })
+            .collect();
+        if self.drain_timeout > MAX_DRAIN_TIMEOUT {
+            errors.push(ConfigError::DrainTimeoutTooLong);
+        }
+        if let Err(error) = self.yamux.validate() {
+            errors.push(ConfigError::Yamux(error));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+/// A value of [`Config`] that cannot work.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A timeout of zero would expire before anything happens.
+    #[error("{name} must be longer than zero")]
+    ZeroTimeout {
+        /// The field of [`Config`].
+        name: &'static str,
+    },
+    /// See [`MAX_DRAIN_TIMEOUT`].
+    #[error("drain_timeout must be at most 10 s")]
+    DrainTimeoutTooLong,
+    /// A limit of the stream multiplexer.
+    #[error("yamux: {0}")]
+    Yamux(yamux::ConfigErrors),
+}
+
+/// Everything that is wrong with a [`Config`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors, at least one.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for ConfigErrors {}

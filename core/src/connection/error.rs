@@ -1,0 +1,227 @@
+//! Why a connection ended and why a call was refused.
+
+use crate::{multistream, noise, yamux};
+
+/// Why a connection ended. The same for every handle on it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This end closed it, and everything written before that left first.
+    #[error("closed by this node")]
+    Local,
+    /// This end closed it, but the peer did not take all that was written within the drain timeout.
+    #[error("closed by this node; the peer did not take all data in time")]
+    DrainTimeout,
+    /// The peer said goodbye (Yamux GoAway). Code 0 is an ordinary close; some peers close so when a
+    /// connection has carried no stream for a while.
+    #[error("closed by the peer with code {code:#x}")]
+    Remote {
+        /// See [`codes::connection`](super::codes::connection).
+        code: u32,
+    },
+    /// The transport ended between two frames without a GoAway, as go-libp2p closes.
+    #[error("the peer ended the connection")]
+    Eof,
+    /// The transport ended inside a frame or record: the peer died or somebody cut the connection.
+    #[error("the connection was cut off in the middle of a message")]
+    Truncated,
+    /// The transport failed.
+    #[error("the transport failed")]
+    Io,
+    /// The connection was not open within the upgrade timeout.
+    #[error("the peer did not complete the handshake in time")]
+    UpgradeTimeout,
+    /// A Yamux ping was not answered in time.
+    #[error("the peer does not answer pings")]
+    KeepAliveTimeout,
+    /// The transport took no bytes for too long.
+    #[error("the peer does not read")]
+    WriteStall,
+    /// The peer supports none of the offered security protocols or stream multiplexers.
+    #[error("no {0} in common with the peer")]
+    NothingInCommon(Layer),
+    /// This end denied the authenticated peer.
+    #[error("denied: {0}")]
+    Denied(DenyReason),
+    /// The listener ended the connection right after the handshake: it does not want this peer now.
+    #[error("denied by the peer")]
+    DeniedByRemote,
+    /// The peer broke a rule.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(ProtocolError),
+}
+
+/// A layer that is chosen by multistream-select.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layer {
+    /// The security protocol, `/noise`.
+    Security,
+    /// The stream multiplexer, `/yamux/1.0.0`.
+    Muxer,
+}
+
+impl core::fmt::Display for Layer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Security => "security protocol",
+            Self::Muxer => "stream multiplexer",
+        })
+    }
+}
+
+/// The rule that the peer broke.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A rule of multistream-select, while the connection was being upgraded.
+    #[error("multistream-select: {0}")]
+    Multistream(#[from] multistream::Error),
+    /// A rule of Noise or of noise-libp2p; a wrong peer is reported here too.
+    #[error("noise: {0}")]
+    Noise(#[from] noise::Error),
+    /// A rule of Yamux.
+    #[error("yamux: {0}")]
+    Yamux(#[from] yamux::Violation),
+    /// The ends disagree whether the muxer was agreed inside the handshake (noise-libp2p, early muxer
+    /// negotiation): one speaks multistream-select and the other Yamux.
+    #[error("the peer does not agree how the stream multiplexer was chosen")]
+    MuxerMismatch,
+}
+
+/// Why this end does not want an authenticated peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DenyReason {
+    /// The peer is banned or not on the allow-list.
+    #[error("the peer is banned")]
+    Banned,
+    /// A connection limit was reached.
+    #[error("a connection limit was reached")]
+    Limit,
+    /// Another connection to the same peer is kept.
+    #[error("another connection to the peer is kept")]
+    Duplicate,
+    /// The peer is this node itself.
+    #[error("the peer is this node itself")]
+    SelfDial,
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+impl DenyReason {
+    /// The GoAway code that tells the peer.
+    pub(super) fn code(self) -> u32 {
+        use super::codes::connection as codes;
+        match self {
+            Self::Banned | Self::SelfDial => codes::GATED,
+            Self::Limit => codes::RESOURCE_LIMIT,
+            Self::Duplicate => codes::SUPPLANTED,
+            Self::ShuttingDown => codes::SHUTDOWN,
+        }
+    }
+}
+
+/// Why an outbound stream was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefuseReason {
+    /// The peer serves none of the proposed protocols.
+    #[error("the peer does not support the protocol")]
+    Unsupported,
+    /// The peer reset the stream before a protocol was agreed.
+    #[error("the peer reset the stream with code {0:#x}")]
+    Reset(u32),
+    /// No protocol was agreed within the negotiation timeout.
+    #[error("the peer did not answer in time")]
+    TimedOut,
+    /// The peer broke a rule of multistream-select on this stream.
+    #[error("multistream-select: {0}")]
+    Protocol(multistream::Error),
+}
+
+/// More input than [`recv_room`](super::Connection::recv_room) allows. Nothing was consumed and the
+/// state is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{given} bytes given, but only {room} are welcome")]
+pub struct NoRoom {
+    /// Bytes given.
+    pub given: usize,
+    /// Bytes welcome.
+    pub room: usize,
+}
+
+/// The output buffer is shorter than [`MIN_TRANSMIT`](super::MIN_TRANSMIT). The state is unchanged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the output buffer is shorter than 64 bytes")]
+pub struct TooSmall;
+
+/// Why no stream could be opened. The state is unchanged.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Too many streams are open or not yet acknowledged; wait for
+    /// [`Event::OpenUnblocked`](super::Event::OpenUnblocked).
+    #[error("too many streams; wait until one is closed or acknowledged")]
+    Blocked,
+    /// The connection is not open yet; wait for [`Event::Open`](super::Event::Open).
+    #[error("the connection is not open yet")]
+    NotOpen,
+    /// The list of protocols is empty or too long.
+    #[error(transparent)]
+    InvalidProposals(#[from] multistream::InvalidProposals),
+    /// All stream ids of this connection were used; make a new connection.
+    #[error("all stream ids of this connection are used up")]
+    IdsExhausted,
+    /// This end is closing the connection.
+    #[error("the connection is closing")]
+    Closing,
+    /// The connection is over.
+    #[error("connection lost: {0}")]
+    ConnectionLost(CloseReason),
+}
+
+/// Why nothing was read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Nothing to read yet; [`Event::Readable`](super::Event::Readable) follows exactly once.
+    #[error("nothing to read yet")]
+    Blocked,
+    /// The peer reset the stream; what came before was read already.
+    #[error("the stream was reset with code {0:#x}")]
+    Reset(u32),
+    /// The peer did not agree on a protocol.
+    #[error("the stream was refused: {0}")]
+    Refused(RefuseReason),
+    /// There is no such stream: it was reset or released by this end.
+    #[error("no such stream")]
+    Unknown,
+    /// The connection is over; what came before was read already.
+    #[error("connection lost: {0}")]
+    ConnectionLost(CloseReason),
+}
+
+/// Why nothing was written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The send quota is used up; [`Event::Writable`](super::Event::Writable) follows exactly once.
+    #[error("the send quota of the stream is used up")]
+    Blocked,
+    /// The peer reset the stream.
+    #[error("the stream was reset with code {0:#x}")]
+    Reset(u32),
+    /// This end already finished the stream.
+    #[error("the stream is finished")]
+    Finished,
+    /// The peer did not agree on a protocol.
+    #[error("the stream was refused: {0}")]
+    Refused(RefuseReason),
+    /// There is no such stream: it was reset or released by this end.
+    #[error("no such stream")]
+    Unknown,
+    /// The connection is over or closing.
+    #[error("connection lost: {0}")]
+    ConnectionLost(CloseReason),
+}

@@ -1,0 +1,98 @@
+//! Events of a connection and the bounded queue that holds them.
+
+use alloc::collections::VecDeque;
+
+use super::RefuseReason;
+use crate::{PeerId, yamux::StreamId};
+
+/// What became possible. Events never carry payload.
+///
+/// **Arming rule**: [`Readable`](Event::Readable) and [`Writable`](Event::Writable) come exactly once
+/// after a call returned `Blocked` and the condition then changed. Readable also comes once at the start
+/// of a stream, when the first data waits. [`Incoming`](Event::Incoming) comes at the start and then
+/// exactly once after [`accept`](super::Connection::accept) returned `None`. So the queue is bounded by
+/// the number of streams and no wake-up is lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Noise is done: the peer has proved who it is. With manual admission, now is the time for
+    /// [`admit`](super::Connection::admit) or [`deny`](super::Connection::deny).
+    Secured {
+        /// The authenticated peer.
+        peer: PeerId,
+    },
+    /// Streams are possible.
+    Open,
+    /// [`accept`](super::Connection::accept) will return a stream.
+    Incoming,
+    /// The peer agreed on the protocol of a stream that this end opened.
+    Negotiated {
+        /// The stream.
+        id: StreamId,
+    },
+    /// The peer did not agree on a protocol. The stream is of no use; release it.
+    Refused {
+        /// The stream.
+        id: StreamId,
+        /// Why.
+        reason: RefuseReason,
+    },
+    /// Data, the end of the stream or an error waits.
+    Readable {
+        /// The stream.
+        id: StreamId,
+    },
+    /// At least half of the send quota is free, or writing fails now.
+    Writable {
+        /// The stream.
+        id: StreamId,
+    },
+    /// [`open`](super::Connection::open) may succeed again.
+    OpenUnblocked,
+    /// The connection is over and the transport can be dropped. Comes exactly once, last.
+    Closed,
+}
+
+const _: () = assert!(size_of::<Event>() <= 64);
+
+/// Events for which an empty queue keeps room, so that a busy connection does not allocate for each
+/// and an idle one holds next to nothing.
+const IDLE_CAPACITY: usize = 16;
+
+/// The events that the driver has not taken yet.
+///
+/// Bounded without a limit of its own: events of the connection come once each, `Incoming` and
+/// `OpenUnblocked` are armed, and each stream has at most one event of each kind in here, which its
+/// release removes.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    queue: VecDeque<Event>,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: Event) {
+        self.queue.push_back(event);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        let event = self.queue.pop_front();
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+        event
+    }
+
+    /// Forgets everything about a stream that the application gave up.
+    pub(super) fn remove_stream(&mut self, gone: StreamId) {
+        self.queue.retain(|event| match event {
+            Event::Negotiated { id } | Event::Refused { id, .. } | Event::Readable { id } | Event::Writable { id } => {
+                *id != gone
+            }
+            _ => true,
+        });
+    }
+
+    pub(super) fn memory_used(&self) -> usize {
+        self.queue.capacity().saturating_mul(size_of::<Event>())
+    }
+}

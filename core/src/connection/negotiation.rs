@@ -1,0 +1,79 @@
+//! multistream-select from either end, as the connection and its streams use it.
+
+use alloc::vec::Vec;
+
+use crate::{
+    ProtocolId, ProtocolSet, Role,
+    multistream::{self, Dialer, InvalidProposals, Listener, Progress},
+};
+
+/// Enough for a header and the longest proposal or reply.
+const STEP: usize = 320;
+
+/// One negotiation: the dialing end proposes, the listening end chooses.
+#[derive(Debug)]
+pub(super) enum Negotiation {
+    Dialer(Dialer),
+    Listener(Listener),
+}
+
+impl Negotiation {
+    /// Negotiates one of `protocols` for the connection itself, where nothing may be sent before the
+    /// answer: optimistic data could be mistaken for messages of the negotiation inside it.
+    pub(super) fn of_connection(role: Role, protocol: ProtocolId) -> Self {
+        match role {
+            Role::Dialer => Self::Dialer(Dialer::single(protocol)),
+            Role::Listener => Self::Listener(Listener::new([protocol].into_iter().collect())),
+        }
+    }
+
+    /// Proposes `protocols` on a stream; a single one optimistically.
+    pub(super) fn of_outbound_stream(protocols: &[ProtocolId]) -> Result<Self, InvalidProposals> {
+        match protocols {
+            [only] => Ok(Self::Dialer(Dialer::optimistic(only.clone()))),
+            several => Dialer::new(several.iter().cloned()).map(Self::Dialer),
+        }
+    }
+
+    pub(super) fn of_inbound_stream(served: ProtocolSet) -> Self {
+        Self::Listener(Listener::new(served))
+    }
+
+    /// The application may write before the answer.
+    pub(super) fn is_optimistic(&self) -> bool {
+        matches!(self, Self::Dialer(dialer) if dialer.is_optimistic())
+    }
+
+    pub(super) fn handle_recv(&mut self, data: &[u8]) -> Result<(usize, Progress), multistream::Error> {
+        match self {
+            Self::Dialer(dialer) => dialer.handle_recv(data),
+            Self::Listener(listener) => listener.handle_recv(data),
+        }
+    }
+
+    pub(super) fn handle_eof(&mut self) -> Result<Progress, multistream::Error> {
+        match self {
+            Self::Dialer(dialer) => dialer.handle_eof(),
+            Self::Listener(listener) => listener.handle_eof(),
+        }
+    }
+
+    pub(super) fn poll_transmit(&mut self, out: &mut [u8]) -> usize {
+        match self {
+            Self::Dialer(dialer) => dialer.poll_transmit(out),
+            Self::Listener(listener) => listener.poll_transmit(out),
+        }
+    }
+
+    /// Appends everything there is to send.
+    pub(super) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        let mut step = [0; STEP];
+        loop {
+            let n = self.poll_transmit(&mut step);
+            match step.get(..n) {
+                Some(bytes) if n > 0 => out.extend_from_slice(bytes),
+                _ => return,
+            }
+        }
+    }
+}

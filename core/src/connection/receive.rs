@@ -1,0 +1,258 @@
+//! Input: from transport bytes through the phases to the session.
+
+use alloc::boxed::Box;
+use core::mem;
+
+use super::{
+    Admission, CloseReason, Connection, DenyReason, Event, Layer, MAX_RECV, NoRoom, ProtocolError, YAMUX,
+    negotiation::Negotiation,
+    phase::{Clear, Muxer, Phase, Secured, Upgrade},
+    records::{Next, Records},
+    streams::Streams,
+};
+use crate::{
+    Instant, Role,
+    multistream::Progress,
+    noise::{Finished, Handshake},
+    yamux::{Session, Violation},
+};
+
+/// First byte of a multistream-select header, its length; no Yamux header starts so.
+const MULTISTREAM_FIRST_BYTE: u8 = 0x13;
+/// First byte of every Yamux header, its version; no multistream-select message starts so.
+const YAMUX_FIRST_BYTE: u8 = 0;
+
+impl Connection {
+    /// How many bytes are welcome; 0 means: do not read now. Never 0 on an open connection.
+    #[must_use]
+    pub fn recv_room(&self) -> usize {
+        let held = match &self.phase {
+            Phase::Secured(upgrade) => {
+                let partial = self.records.as_ref().map_or(0, Records::partial_len);
+                upgrade.pending.len().saturating_add(partial)
+            }
+            _ => 0,
+        };
+        MAX_RECV.saturating_sub(held)
+    }
+
+    /// Takes bytes from the transport, at most [`recv_room`](Self::recv_room).
+    ///
+    /// Whole records are opened in place, so the content of `data` is unspecified afterwards. Nothing
+    /// of it is kept but a partial record and the plaintext that streams must hold.
+    pub fn handle_recv(&mut self, now: Instant, data: &mut [u8]) -> Result<(), NoRoom> {
+        let room = self.recv_room();
+        if data.len() > room {
+            return Err(NoRoom { given: data.len(), room });
+        }
+        self.advance(now);
+        self.stats.bytes_received =
+            self.stats.bytes_received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        let mut rest = data;
+        while !rest.is_empty() {
+            let consumed = match &self.phase {
+                Phase::Negotiating(_) => self.recv_negotiation(rest),
+                Phase::Handshaking(_) => self.recv_handshake(rest),
+                Phase::Secured(_) | Phase::Open(_) => {
+                    self.recv_records(rest);
+                    break;
+                }
+                Phase::Lingering(_) | Phase::Closed(_) => break,
+            };
+            rest = mem::take(&mut rest).get_mut(consumed..).unwrap_or_default();
+        }
+        self.after_input();
+        Ok(())
+    }
+
+    fn recv_negotiation(&mut self, data: &[u8]) -> usize {
+        let Phase::Negotiating(clear) = &mut self.phase else { return 0 };
+        let outcome = clear.negotiation.handle_recv(data);
+        clear.negotiation.drain_into(&mut self.clear_output);
+        match outcome {
+            Ok((consumed, Progress::Pending)) => consumed,
+            Ok((consumed, Progress::Agreed(_))) => {
+                self.start_handshake();
+                consumed
+            }
+            Ok((consumed, Progress::Unsupported)) => {
+                self.closed(CloseReason::NothingInCommon(Layer::Security));
+                consumed
+            }
+            Err(error) => {
+                self.closed(CloseReason::Protocol(error.into()));
+                0
+            }
+        }
+    }
+
+    fn start_handshake(&mut self) {
+        let Phase::Negotiating(clear) = mem::replace(&mut self.phase, Phase::Closed(None)) else { return };
+        let Clear { seed, .. } = *clear;
+        let credentials = self.credentials.clone();
+        let mut handshake = match self.role {
+            Role::Dialer => Handshake::initiator(credentials, self.expected, &[YAMUX], seed),
+            Role::Listener => Handshake::responder(credentials, self.expected, &[YAMUX], seed),
+        };
+        drain_handshake(&mut handshake, &mut self.clear_output);
+        self.phase = Phase::Handshaking(Box::new(handshake));
+    }
+
+    fn recv_handshake(&mut self, data: &[u8]) -> usize {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return 0 };
+        match handshake.handle_recv(data) {
+            Ok(consumed) => {
+                drain_handshake(handshake, &mut self.clear_output);
+                if handshake.is_finished() {
+                    self.finish_handshake();
+                }
+                consumed
+            }
+            Err(error) => {
+                self.closed(CloseReason::Protocol(error.into()));
+                0
+            }
+        }
+    }
+
+    fn finish_handshake(&mut self) {
+        let Phase::Handshaking(handshake) = mem::replace(&mut self.phase, Phase::Closed(None)) else { return };
+        match handshake.finish() {
+            Ok(finished) => self.secure(finished),
+            Err(unfinished) => self.phase = Phase::Handshaking(Box::new(unfinished)),
+        }
+    }
+
+    fn secure(&mut self, finished: Finished) {
+        let Finished { peer, public_key, handshake_hash, muxer, sealer, opener } = finished;
+        self.records = Some(Records::new(sealer, opener));
+        self.secured = Some(Box::new(Secured { peer, public_key, handshake_hash }));
+        self.events.push(Event::Secured { peer });
+        let muxer = if muxer.is_some() {
+            Muxer::AgreedEarly
+        } else {
+            let mut negotiation = Negotiation::of_connection(self.role, YAMUX);
+            negotiation.drain_into(&mut self.sealed_output);
+            Muxer::Negotiating(negotiation)
+        };
+        let admitted = self.config.admission == Admission::Automatic;
+        self.phase = Phase::Secured(Box::new(Upgrade { muxer, admitted, pending: Default::default() }));
+        if peer == self.credentials.peer_id() {
+            self.deny(self.now, DenyReason::SelfDial);
+        } else {
+            self.open_if_ready();
+        }
+    }
+
+    fn recv_records(&mut self, data: &mut [u8]) {
+        let mut rest = data;
+        while !rest.is_empty() && matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
+            let Some(records) = &mut self.records else { return };
+            match records.next(mem::take(&mut rest)) {
+                None => return,
+                Some(Next::InPlace { record, rest: tail }) => {
+                    self.recv_record(record);
+                    rest = tail;
+                }
+                Some(Next::Kept { mut record, rest: tail }) => {
+                    self.recv_record(&mut record);
+                    rest = tail;
+                }
+            }
+        }
+    }
+
+    fn recv_record(&mut self, record: &mut [u8]) {
+        let Some(records) = &mut self.records else { return };
+        match records.opener.open_in_place(record) {
+            Ok(plaintext) => {
+                self.stats.records_received = self.stats.records_received.saturating_add(1);
+                self.recv_plaintext(plaintext);
+            }
+            Err(error) => self.abort(error.into()),
+        }
+    }
+
+    fn recv_plaintext(&mut self, plaintext: &[u8]) {
+        match &mut self.phase {
+            Phase::Secured(upgrade) if matches!(upgrade.muxer, Muxer::Negotiating(_)) => {
+                self.recv_muxer_negotiation(plaintext);
+            }
+            Phase::Secured(upgrade) => upgrade.pending.extend_from_slice(plaintext),
+            Phase::Open(streams) => {
+                let nothing_yet = streams.session.stats().frames_received == 0;
+                if let Err(violation) = streams.session.handle_recv(self.now, plaintext) {
+                    let mismatch = nothing_yet
+                        && violation == Violation::UnknownVersion
+                        && plaintext.first() == Some(&MULTISTREAM_FIRST_BYTE);
+                    self.abort(if mismatch { ProtocolError::MuxerMismatch } else { violation.into() });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn recv_muxer_negotiation(&mut self, plaintext: &[u8]) {
+        let mut rest = plaintext;
+        while let (Phase::Secured(upgrade), false) = (&mut self.phase, rest.is_empty()) {
+            let Muxer::Negotiating(negotiation) = &mut upgrade.muxer else {
+                upgrade.pending.extend_from_slice(rest);
+                break;
+            };
+            if rest.first() == Some(&YAMUX_FIRST_BYTE) {
+                return self.abort(ProtocolError::MuxerMismatch);
+            }
+            let outcome = negotiation.handle_recv(rest);
+            negotiation.drain_into(&mut self.sealed_output);
+            match outcome {
+                Ok((consumed, progress)) => {
+                    rest = rest.get(consumed..).unwrap_or_default();
+                    match progress {
+                        Progress::Pending => {}
+                        Progress::Agreed(_) => upgrade.muxer = Muxer::Agreed,
+                        Progress::Unsupported => return self.closed(CloseReason::NothingInCommon(Layer::Muxer)),
+                    }
+                }
+                Err(error) => return self.abort(error.into()),
+            }
+        }
+        self.open_if_ready();
+    }
+
+    /// Enters `Open` once the muxer is agreed and the peer is admitted.
+    pub(super) fn open_if_ready(&mut self) {
+        let Phase::Secured(upgrade) = &mut self.phase else { return };
+        if !upgrade.admitted || matches!(upgrade.muxer, Muxer::Negotiating(_)) {
+            return;
+        }
+        let pending = mem::take(&mut upgrade.pending);
+        let session = Session::new(self.role, self.config.yamux.clone(), self.now);
+        self.phase = Phase::Open(Box::new(Streams::new(session)));
+        self.timers.stop(super::Timer::Upgrade);
+        self.events.push(Event::Open);
+        self.recv_plaintext(&pending);
+        self.after_input();
+    }
+
+    /// Turns what the session reports into events, negotiations and, at a GoAway, the end.
+    pub(super) fn after_input(&mut self) {
+        let go_away = match self.open_parts() {
+            Some((streams, mut around)) => streams.handle_session_events(&mut around),
+            None => None,
+        };
+        if let Some(go_away) = go_away {
+            self.remote_go_away(go_away.code);
+        }
+    }
+}
+
+fn drain_handshake(handshake: &mut Handshake, out: &mut alloc::vec::Vec<u8>) {
+    let mut step = [0; 256];
+    loop {
+        let n = handshake.poll_transmit(&mut step);
+        match step.get(..n) {
+            Some(bytes) if n > 0 => out.extend_from_slice(bytes),
+            _ => return,
+        }
+    }
+}

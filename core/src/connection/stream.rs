@@ -1,0 +1,160 @@
+//! One stream of a connection, borrowed for a few calls.
+
+use bytes::Bytes;
+
+use super::{
+    CloseReason, Connection, ReadError, WriteError,
+    streams::{Entry, EntryState, Streams},
+};
+use crate::{
+    ProtocolId,
+    yamux::{self, StreamId},
+};
+
+/// One stream of a [`Connection`], borrowed for a few calls.
+///
+/// A stream is two halves: what this end writes until [`finish`](Self::finish), and what the peer
+/// writes until its own. A stream lives until [`release`](Self::release), whatever the peer does.
+#[derive(Debug)]
+pub struct Stream<'c> {
+    pub(super) connection: &'c mut Connection,
+    pub(super) id: StreamId,
+}
+
+impl Stream<'_> {
+    /// The number of this stream.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The agreed protocol; `None` until it is agreed.
+    pub fn protocol(&self) -> Option<&ProtocolId> {
+        match &self.connection.streams()?.entries.get(&self.id)?.state {
+            EntryState::Agreed(protocol) => Some(protocol),
+            EntryState::Negotiating(_) | EntryState::Refused(_) => None,
+        }
+    }
+
+    /// Copies received bytes into `out` and returns how many; 0 is the end of the stream, if `out` is
+    /// not empty. Gives the peer credit for what was read.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
+        self.read_with(|session, id| session.read(id, out))
+    }
+
+    /// Takes at most `max` received bytes without copying them; `None` is the end of the stream.
+    pub fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, ReadError> {
+        self.read_with(|session, id| session.read_chunk(id, max))
+    }
+
+    /// Copies as much of `data` as the send quota allows, at least one byte, and returns how much.
+    ///
+    /// The quota does not depend on the peer's window: bytes wait here until the peer grants credit.
+    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
+        self.write_with(|session, id| session.write(id, data))
+    }
+
+    /// Takes as much from the front of `data` as the send quota allows, and returns how much.
+    pub fn write_chunk(&mut self, data: &mut Bytes) -> Result<usize, WriteError> {
+        self.write_with(|session, id| session.write_chunk(id, data))
+    }
+
+    /// Ends this end's half after what was written. Reading goes on.
+    pub fn finish(&mut self) -> Result<(), WriteError> {
+        let (streams, lost) = self.connection.streams_mut();
+        if let Some(reason) = lost {
+            return Err(WriteError::ConnectionLost(reason));
+        }
+        let streams = streams.ok_or(WriteError::Unknown)?;
+        if let Some(Entry { state: EntryState::Refused(reason), .. }) = streams.entries.get(&self.id) {
+            return Err(WriteError::Refused(reason.clone()));
+        }
+        streams.finish(self.id).map_err(write_error)
+    }
+
+    /// Cuts both halves off and tells the peer, with an advisory code
+    /// (see [`codes::stream`](super::codes::stream)). What was written and not yet sent is lost.
+    pub fn reset(&mut self, code: u32) {
+        if let (Some(streams), None) = self.connection.streams_mut() {
+            streams.session.reset(self.id, code);
+        }
+    }
+
+    /// The reader is no longer interested: further input is discarded. Once this end is also finished,
+    /// the peer is told with a reset.
+    pub fn stop(&mut self, code: u32) {
+        if let (Some(streams), None) = self.connection.streams_mut() {
+            streams.session.stop(self.id, code);
+        }
+    }
+
+    /// Gives the stream up, as dropping a handle does: nothing happens if both halves are over,
+    /// otherwise the stream is reset with code 0.
+    pub fn release(self) {
+        self.connection.release_stream(self.id);
+    }
+
+    fn read_with<T>(
+        &mut self,
+        read: impl FnOnce(&mut yamux::Session, StreamId) -> Result<T, yamux::ReadError>,
+    ) -> Result<T, ReadError> {
+        let (streams, lost) = self.connection.streams_mut();
+        let (session, entry) = parts(streams, self.id)
+            .ok_or_else(|| unknown(lost.clone(), ReadError::ConnectionLost, ReadError::Unknown))?;
+        let outcome = match &entry.state {
+            EntryState::Agreed(_) => read(session, self.id),
+            EntryState::Negotiating(_) => Err(yamux::ReadError::Blocked),
+            EntryState::Refused(reason) => return Err(ReadError::Refused(reason.clone())),
+        };
+        outcome.map_err(|error| match (error, lost) {
+            (yamux::ReadError::Blocked, Some(reason)) => ReadError::ConnectionLost(reason),
+            (yamux::ReadError::Blocked, None) => {
+                entry.arm_readable();
+                ReadError::Blocked
+            }
+            (yamux::ReadError::Reset(code), _) => ReadError::Reset(code),
+            (yamux::ReadError::Unknown, _) => ReadError::Unknown,
+        })
+    }
+
+    fn write_with<T>(
+        &mut self,
+        write: impl FnOnce(&mut yamux::Session, StreamId) -> Result<T, yamux::WriteError>,
+    ) -> Result<T, WriteError> {
+        let (streams, lost) = self.connection.streams_mut();
+        if let Some(reason) = lost {
+            return Err(WriteError::ConnectionLost(reason));
+        }
+        let (session, entry) = parts(streams, self.id).ok_or(WriteError::Unknown)?;
+        if let EntryState::Refused(reason) = &entry.state {
+            return Err(WriteError::Refused(reason.clone()));
+        }
+        if !entry.is_writable_state() {
+            entry.arm_writable();
+            return Err(WriteError::Blocked);
+        }
+        write(session, self.id).map_err(|error| {
+            if error == yamux::WriteError::Blocked {
+                entry.arm_writable();
+            }
+            write_error(error)
+        })
+    }
+}
+
+fn parts(streams: Option<&mut Streams>, id: StreamId) -> Option<(&mut yamux::Session, &mut Entry)> {
+    let streams = streams?;
+    Some((&mut streams.session, streams.entries.get_mut(&id)?))
+}
+
+fn unknown<E>(lost: Option<CloseReason>, connection_lost: impl FnOnce(CloseReason) -> E, unknown: E) -> E {
+    lost.map_or(unknown, connection_lost)
+}
+
+fn write_error(error: yamux::WriteError) -> WriteError {
+    match error {
+        yamux::WriteError::Blocked => WriteError::Blocked,
+        yamux::WriteError::Reset(code) => WriteError::Reset(code),
+        yamux::WriteError::Finished => WriteError::Finished,
+        yamux::WriteError::Unknown => WriteError::Unknown,
+    }
+}
