@@ -110,9 +110,6 @@ impl Session {
                 self.ready.put_back(id, stream);
                 return false;
             }
-            if stream.is_ready() {
-                self.ready.insert(id, stream);
-            }
             self.end_if_flushed(id);
         }
         true
@@ -164,7 +161,7 @@ impl Session {
         self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(length.into());
         self.flood.progress();
         self.notify_writable(id);
-        // The ACK may have ridden on this frame.
+        // Back to the end of the ring if there is more; and the ACK may have ridden on this frame.
         self.refresh(id);
         true
     }

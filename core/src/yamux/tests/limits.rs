@@ -243,6 +243,16 @@ fn what_one_stream_occupies_never_exceeds_its_window() {
 }
 
 #[test]
+fn a_window_filled_behind_a_small_first_block_occupies_no_more_than_the_window() {
+    for first in [1, 300, 16_383] {
+        let mut session = accepted();
+        recv(&mut session, &[data(NONE, 1, &vec![0; first]), data(NONE, 1, &[0])]).unwrap();
+        recv(&mut session, &[data(NONE, 1, &vec![0; 256 * 1024 - 1 - first])]).unwrap();
+        assert_eq!(session.receive_memory_used(), 256 * 1024);
+    }
+}
+
+#[test]
 fn a_drained_session_gives_its_spare_blocks_back_at_the_next_tick() {
     let mut session = dialer(Config::default());
     let stream = session.open().unwrap();

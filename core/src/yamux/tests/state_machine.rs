@@ -360,3 +360,14 @@ fn incoming_comes_once_initially_and_once_after_accept_found_nothing() {
     recv(&mut session, &[update(SYN, 7, 0), update(SYN, 9, 0)]).unwrap();
     assert_eq!(events(&mut session), [Event::Incoming]);
 }
+
+#[test]
+fn no_credit_is_returned_to_a_remote_that_has_finished() {
+    let mut session = accepted();
+    recv(&mut session, &[data(NONE, 1, &[0; 200_000])]).unwrap();
+    session.consume(id(1), 150_000);
+    assert!(session.wants_transmit());
+    recv(&mut session, &[update(FIN, 1, 0)]).unwrap();
+    session.consume(id(1), 50_000);
+    assert_eq!(sent(&mut session), []);
+}
