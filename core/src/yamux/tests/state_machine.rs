@@ -368,6 +368,16 @@ fn no_credit_is_returned_to_a_remote_that_has_finished() {
     session.consume(id(1), 150_000);
     assert!(session.wants_transmit());
     recv(&mut session, &[update(FIN, 1, 0)]).unwrap();
+    assert_eq!(sent(&mut session), []);
     session.consume(id(1), 50_000);
     assert_eq!(sent(&mut session), []);
+}
+
+#[test]
+fn data_that_was_in_flight_behind_the_remotes_reset_drains() {
+    let mut session = accepted();
+    recv(&mut session, &[update(RST, 1, 0), data(NONE, 1, &[0; 1000]), update(FIN, 1, 0)]).unwrap();
+    session.release(id(1));
+    recv(&mut session, &[data(NONE, 1, &vec![0; 256 * 1024 - 1000])]).unwrap();
+    assert_eq!((session.ghost_allowance, session.memory_used()), (0, 0));
 }
