@@ -5,6 +5,33 @@
 //! deterministic simulator: nothing here reads a clock, draws randomness, sleeps or spawns except
 //! through the runtime, and nothing depends on the order in which a hash map iterates. Under a
 //! deterministic runtime the whole node is deterministic.
+//!
+//! Each connection has one task, which owns the socket. Handles lock the connection briefly and read
+//! or write directly; there is no channel and no second task between a stream and its connection.
 #![forbid(unsafe_code)]
 
+mod builder;
+mod connection;
+mod dial;
+mod endpoint;
+mod error;
+mod listener;
+mod pool;
 pub mod runtime;
+mod services;
+mod shared;
+mod stream;
+mod task;
+mod time;
+mod waiters;
+
+pub use builder::{EndpointBuilder, Limits, PROTOCOL_VERSION};
+pub use connection::Connection;
+pub use dial::expected_peer;
+pub use endpoint::{Endpoint, EndpointStats};
+pub use error::{
+    AcceptError, ConfigError, ConfigErrors, ConnectError, IdentifyError, ListenError, OpenStreamError, PingError,
+};
+pub use listener::Listener;
+pub use septa_core::connection::{CloseReason, ReadError, RefuseReason, StreamId, WriteError};
+pub use stream::Stream;

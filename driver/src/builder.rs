@@ -1,0 +1,152 @@
+//! How an endpoint is configured.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use septa_core::{
+    Identity, ProtocolId,
+    connection::{Admission, Config},
+    crypto::{Provider, RustCrypto},
+    noise::Credentials,
+    protocol::{identify, ping},
+};
+
+use crate::{
+    endpoint::{Endpoint, EndpointInner},
+    error::{ConfigError, ConfigErrors},
+    runtime::Runtime,
+};
+
+/// What identify says about the family of protocols that this node belongs to.
+pub const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
+
+/// Bounds of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections in total, those that are being made included. Stops strangers from filling memory;
+    /// further inbound ones are dropped, further outbound ones refused. Default 1024.
+    pub max_connections: usize,
+    /// Inbound handshakes at the same time, per listener. Stops a peer that connects and says nothing
+    /// from costing more than this; others wait in the queue of the operating system. Default 64.
+    pub max_pending_upgrades: usize,
+    /// Inbound connections that wait for [`Listener::accept`](crate::Listener::accept), handshakes
+    /// included. Beyond it nothing is accepted until the application accepts. Default 128.
+    pub accept_backlog: usize,
+    /// From [`Endpoint::connect`] to an open connection, over all addresses tried. Default 10 s.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_pending_upgrades: 64,
+            accept_backlog: 128,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Collects the configuration of an [`Endpoint`].
+pub struct EndpointBuilder {
+    identity: Identity,
+    provider: Arc<dyn Provider>,
+    config: Config,
+    protocols: Vec<ProtocolId>,
+    agent_version: String,
+    limits: Limits,
+}
+
+impl EndpointBuilder {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            provider: Arc::new(RustCrypto),
+            config: Config::default(),
+            protocols: Vec::new(),
+            agent_version: concat!("septa/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Limits and timeouts of each connection. Its protocols are served in addition to those given to
+    /// [`serve`](Self::serve); every authenticated peer is admitted.
+    #[must_use]
+    pub fn connection_config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds protocols that the application serves: inbound streams may negotiate them and wait for
+    /// [`Connection::accept_stream`](crate::Connection::accept_stream). Ping and identify are always
+    /// served, by the endpoint itself.
+    #[must_use]
+    pub fn serve(mut self, protocols: impl IntoIterator<Item = ProtocolId>) -> Self {
+        self.protocols.extend(protocols);
+        self
+    }
+
+    /// What identify says about this program, by default `septa/` and the version.
+    #[must_use]
+    pub fn agent_version(mut self, agent_version: &str) -> Self {
+        agent_version.clone_into(&mut self.agent_version);
+        self
+    }
+
+    /// The cryptography to use, by default pure Rust.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// Bounds of the endpoint.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Makes the endpoint. It does nothing until it is told to listen or connect.
+    ///
+    /// # Errors
+    /// All values that are wrong.
+    pub fn build(self, runtime: Arc<dyn Runtime>) -> Result<Endpoint, ConfigErrors> {
+        self.validate()?;
+        let credentials = Credentials::new(&self.identity, self.provider, runtime.seed());
+        let own = [ping::PROTOCOL, identify::PROTOCOL];
+        let configured = self.config.protocols.iter().cloned();
+        let protocols = own.into_iter().chain(self.protocols).chain(configured).collect();
+        let config = Config { admission: Admission::Automatic, protocols, ..self.config };
+        let inner = EndpointInner::new(runtime, credentials, config, self.agent_version, self.limits);
+        Ok(Endpoint::new(inner))
+    }
+
+    fn validate(&self) -> Result<(), ConfigErrors> {
+        let limits = &self.limits;
+        let values = [
+            ("max_connections", limits.max_connections == 0),
+            ("max_pending_upgrades", limits.max_pending_upgrades == 0),
+            ("accept_backlog", limits.accept_backlog == 0),
+            ("connect_timeout", limits.connect_timeout.is_zero()),
+        ];
+        let zero = values.into_iter().filter(|(_, zero)| *zero).map(|(name, _)| ConfigError::Zero { name });
+        let mut errors: Vec<ConfigError> = zero.collect();
+        errors.extend(self.config.validate().map_err(ConfigError::Connection).err());
+        let len = self.agent_version.len();
+        if len > identify::MAX_TEXT_LEN {
+            errors.push(ConfigError::AgentVersionTooLong { len });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+impl fmt::Debug for EndpointBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointBuilder")
+            .field("identity", &self.identity)
+            .field("config", &self.config)
+            .field("protocols", &self.protocols)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

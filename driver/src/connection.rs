@@ -1,0 +1,175 @@
+//! The application's handle on a connection.
+
+use std::{fmt, time::Duration};
+
+use septa_core::{
+    Multiaddr, PeerId, ProtocolId, PublicKey, Role,
+    connection::{CloseReason, OpenError, Stats},
+    protocol::identify,
+};
+
+use crate::{
+    error::{IdentifyError, OpenStreamError, PingError},
+    services,
+    shared::Handle,
+    stream::Stream,
+};
+
+/// An open connection to a peer whose identity is proved. Cheap to clone.
+///
+/// It closes in good order when it is told to with [`close`](Self::close), or when the last handle on
+/// it and on its streams is dropped.
+#[derive(Clone)]
+pub struct Connection {
+    handle: Handle,
+    peer: PeerId,
+}
+
+impl Connection {
+    pub(crate) fn new(handle: Handle, peer: PeerId) -> Self {
+        Self { handle, peer }
+    }
+
+    /// Who is at the other end.
+    pub fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The key that the peer proved to have. `None` only if the connection broke down.
+    pub fn remote_public_key(&self) -> Option<PublicKey> {
+        self.handle.shared().task(|inner| inner.core().ok().and_then(|core| core.remote_public_key().cloned()))
+    }
+
+    /// The Noise handshake hash, equal on both ends and unique to this connection: what an application
+    /// signs to bind its own authentication to it. `None` only if the connection broke down.
+    pub fn channel_binding(&self) -> Option<[u8; 32]> {
+        self.handle.shared().task(|inner| inner.core().ok().and_then(|core| core.channel_binding()))
+    }
+
+    /// Whether this end dialed or listened.
+    pub fn role(&self) -> Role {
+        self.handle.shared().role
+    }
+
+    /// The address of the peer, without its peer id.
+    pub fn remote_addr(&self) -> Multiaddr {
+        Multiaddr::from_socket_addr(self.handle.shared().remote)
+    }
+
+    /// The address of this end.
+    pub fn local_addr(&self) -> Multiaddr {
+        Multiaddr::from_socket_addr(self.handle.shared().local)
+    }
+
+    /// Opens a stream for the first of `protocols` that the peer serves.
+    ///
+    /// With a single protocol this does not wait for the peer: data may be written at once and leaves
+    /// together with the proposal, and a refusal comes out of the stream's first read. With several,
+    /// it waits for the peer's choice. It also waits while the peer has too many unanswered streams.
+    /// Dropping the future gives the stream up.
+    ///
+    /// # Errors
+    /// See [`OpenStreamError`].
+    pub async fn open_stream(&self, protocols: &[ProtocolId]) -> Result<Stream, OpenStreamError> {
+        let mut stream = self.open(protocols).await?;
+        if protocols.len() > 1 {
+            stream.negotiated().await?;
+        }
+        Ok(stream)
+    }
+
+    /// The next stream that the peer opened for a protocol which this node serves. Ping and identify
+    /// are answered without the application.
+    ///
+    /// May be called by several tasks, each stream goes to one of them. Dropping the future loses
+    /// nothing.
+    ///
+    /// # Errors
+    /// The connection is over, for this reason.
+    pub async fn accept_stream(&self) -> Result<Stream, CloseReason> {
+        let shared = self.handle.shared();
+        let next = shared.wait(|inner| &mut inner.accepting, |inner| match inner.next_inbound() {
+            Some(id) => Some(Ok(id)),
+            None => inner.reason().map(Err),
+        });
+        next.await.map(|id| Stream::new(self.handle.clone(), id))
+    }
+
+    /// Waits until the connection is over and tells why.
+    pub async fn closed(&self) -> CloseReason {
+        self.handle.shared().wait(|inner| &mut inner.phase, |inner| inner.over()).await
+    }
+
+    /// Why the connection ends or has ended, if it does.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.handle.shared().task(|inner| inner.reason())
+    }
+
+    /// Closes in good order: new streams are refused, what was written leaves, then the peer is told
+    /// `code` (see [`septa_core::connection::codes::connection`]). Returns at once;
+    /// [`closed`](Self::closed) waits. A second call changes nothing.
+    pub fn close(&self, code: u32) {
+        let now = self.handle.shared().now();
+        self.handle.shared().command(|inner| {
+            if let Ok(core) = inner.core() {
+                core.close(now, code);
+            }
+        });
+    }
+
+    /// Smoothed round-trip time of the connection's own keep-alive pings, once one was answered.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.handle.shared().task(|inner| inner.core().ok().and_then(|core| core.rtt()))
+    }
+
+    /// Counters since the connection was made.
+    pub fn stats(&self) -> Stats {
+        self.handle.shared().task(|inner| inner.core().map(|core| core.stats()).unwrap_or_default())
+    }
+
+    /// Measures a round trip with the ping protocol, on a stream of its own.
+    ///
+    /// # Errors
+    /// See [`PingError`].
+    pub async fn ping(&self) -> Result<Duration, PingError> {
+        services::ping(self).await
+    }
+
+    /// Asks the peer who it is. All of the answer but the key is a claim.
+    ///
+    /// # Errors
+    /// See [`IdentifyError`].
+    pub async fn identify(&self) -> Result<identify::Received, IdentifyError> {
+        services::identify(self).await
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    async fn open(&self, protocols: &[ProtocolId]) -> Result<Stream, OpenStreamError> {
+        let shared = self.handle.shared();
+        let id = shared.wait(|inner| &mut inner.opening, |inner| {
+            let now = shared.now();
+            let opened = match inner.core() {
+                Ok(core) => core.open(now, protocols),
+                Err(reason) => Err(OpenError::ConnectionLost(reason)),
+            };
+            match opened {
+                Err(OpenError::Blocked) => None,
+                opened => Some(opened),
+            }
+        });
+        Ok(Stream::new(self.handle.clone(), id.await?))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .field("remote", &self.handle.shared().remote)
+            .field("close_reason", &self.close_reason())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,454 @@
+//! What the handles and the task of one connection share.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use septa_core::{
+    Connection as Core, Instant, PeerId, Role,
+    connection::{CloseReason, Event, RefuseReason, StreamId, codes},
+};
+
+use crate::{
+    endpoint::{EndpointInner, Slot},
+    listener::Upgrade,
+    services::{self, Service, ServiceCounts},
+    waiters::Waiters,
+};
+
+/// Inbound streams that wait for the application. Stops a peer that opens streams faster than they
+/// are accepted; one more is reset with [`codes::stream::RESOURCE_LIMIT`].
+pub(crate) const INBOUND_BACKLOG: usize = 256;
+
+/// One connection, shared by its task and its handles.
+///
+/// The lock is held for calls into the core only, never across an await or a system call; wakers are
+/// registered under it and woken after it is released.
+pub(crate) struct Shared {
+    pub(crate) endpoint: Arc<EndpointInner>,
+    pub(crate) slot: Slot,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) role: Role,
+    /// Handles of the application. When the last one goes, the connection closes.
+    handles: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+pub(crate) struct Inner {
+    core: Core,
+    /// The core panicked, and what it says cannot be trusted.
+    broken: bool,
+    /// The task will ask the core for output before it sleeps, or waits for the socket to take some.
+    active: bool,
+    /// The deadline for which the task's timer is armed.
+    armed: Option<Instant>,
+    task: Option<Waker>,
+    upgrade: Option<Upgrade>,
+    opened: bool,
+    ending: bool,
+    over: Option<CloseReason>,
+    killed: bool,
+    streams: BTreeMap<StreamId, StreamState>,
+    inbound: VecDeque<StreamId>,
+    services: ServiceCounts,
+    /// Who waits for an inbound stream.
+    pub(crate) accepting: Waiters,
+    /// Who waits until a stream can be opened.
+    pub(crate) opening: Waiters,
+    /// Who waits for the connection to open or to end.
+    pub(crate) phase: Waiters,
+}
+
+/// The futures that wait for one stream, and what its negotiation came to.
+#[derive(Default)]
+pub(crate) struct StreamState {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    negotiator: Option<Waker>,
+    refused: Option<RefuseReason>,
+}
+
+/// What is done when the lock is released.
+#[derive(Default)]
+struct Effects {
+    woken: Vec<Waker>,
+    services: Vec<(StreamId, Service)>,
+    upgrade: Option<(Upgrade, Result<PeerId, CloseReason>)>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        endpoint: Arc<EndpointInner>,
+        slot: Slot,
+        (local, remote): (SocketAddr, SocketAddr),
+        core: Core,
+        upgrade: Option<Upgrade>,
+    ) -> Arc<Self> {
+        let role = core.role();
+        let inner = Inner {
+            core,
+            broken: false,
+            active: true,
+            armed: None,
+            task: None,
+            upgrade,
+            opened: false,
+            ending: false,
+            over: None,
+            killed: false,
+            streams: BTreeMap::new(),
+            inbound: VecDeque::new(),
+            services: ServiceCounts::default(),
+            accepting: Waiters::default(),
+            opening: Waiters::default(),
+            phase: Waiters::default(),
+        };
+        Arc::new(Self { endpoint, slot, local, remote, role, handles: AtomicUsize::new(0), inner: Mutex::new(inner) })
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.endpoint.runtime.now()
+    }
+
+    /// Reads or writes a stream, then wakes the task if there is something to send and it sleeps.
+    pub(crate) fn transfer<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
+        self.with(f, Inner::wake_to_transmit)
+    }
+
+    /// Does something that may change timers or end the connection, then wakes the task if it must
+    /// know.
+    pub(crate) fn command<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
+        self.with(f, |inner, woken| {
+            inner.wake_to_transmit(woken);
+            inner.wake_for_command(woken);
+        })
+    }
+
+    /// What the task itself does.
+    pub(crate) fn task<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
+        self.with(f, |_, _| {})
+    }
+
+    /// Waits on the list that `list` names until `check` has a result.
+    pub(crate) async fn wait<T>(
+        self: &Arc<Self>,
+        list: fn(&mut Inner) -> &mut Waiters,
+        mut check: impl FnMut(&mut Inner) -> Option<T>,
+    ) -> T {
+        let mut waiting = Waiting { shared: self, list, key: None };
+        std::future::poll_fn(|cx: &mut Context<'_>| {
+            self.command(|inner| match check(inner) {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    list(inner).wait(&mut waiting.key, cx.waker());
+                    Poll::Pending
+                }
+            })
+        })
+        .await
+    }
+
+    /// Ends the connection without a goodbye.
+    pub(crate) fn kill(self: &Arc<Self>) {
+        let task = self.task(|inner| {
+            inner.killed = true;
+            inner.task.clone()
+        });
+        task.into_iter().for_each(Waker::wake);
+    }
+
+    /// The task is gone; nobody moves bytes any more.
+    pub(crate) fn task_ended(self: &Arc<Self>) {
+        let now = self.now();
+        self.task(|inner| {
+            inner.task = None;
+            if let Ok(core) = inner.core() {
+                core.handle_io_error(now);
+            }
+        });
+        self.endpoint.remove_connection(self.slot.id());
+    }
+
+    fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T, wake: impl FnOnce(&mut Inner, &mut Vec<Waker>)) -> T {
+        let mut effects = Effects::default();
+        let on_panic = WakeOnPanic(self);
+        let mut inner = self.lock();
+        let result = f(&mut inner);
+        inner.dispatch(&mut effects);
+        wake(&mut inner, &mut effects.woken);
+        drop(inner);
+        drop(on_panic);
+        effects.woken.into_iter().for_each(Waker::wake);
+        for (id, service) in effects.services {
+            services::spawn(self, id, service);
+        }
+        if let Some((upgrade, outcome)) = effects.upgrade {
+            upgrade.done(self, outcome);
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poisoned| {
+            let mut inner = PoisonError::into_inner(poisoned);
+            inner.broken = true;
+            inner
+        })
+    }
+}
+
+impl Inner {
+    /// The core, unless it has panicked.
+    pub(crate) fn core(&mut self) -> Result<&mut Core, CloseReason> {
+        if self.broken { Err(CloseReason::Io) } else { Ok(&mut self.core) }
+    }
+
+    /// The authenticated peer, once the connection has opened.
+    pub(crate) fn opened(&self) -> Option<PeerId> {
+        if self.opened && !self.broken { self.core.peer() } else { None }
+    }
+
+    /// Why the connection is ending or has ended.
+    pub(crate) fn reason(&self) -> Option<CloseReason> {
+        if self.broken { Some(CloseReason::Io) } else { self.core.close_reason().cloned() }
+    }
+
+    /// Why the connection has ended, once nothing more happens on it.
+    pub(crate) fn over(&self) -> Option<CloseReason> {
+        self.over.clone()
+    }
+
+    /// Whether the task should end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.broken || self.killed || self.core.is_closed()
+    }
+
+    /// The next inbound stream for the application.
+    pub(crate) fn next_inbound(&mut self) -> Option<StreamId> {
+        self.inbound.pop_front()
+    }
+
+    pub(crate) fn services(&mut self) -> &mut ServiceCounts {
+        &mut self.services
+    }
+
+    pub(crate) fn stream_state(&mut self, id: StreamId) -> &mut StreamState {
+        self.streams.entry(id).or_default()
+    }
+
+    pub(crate) fn forget_stream(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+    }
+
+    /// The task runs: it need not be woken to transmit.
+    pub(crate) fn task_awake(&mut self, waker: &Waker) {
+        self.active = true;
+        set_waker(&mut self.task, waker);
+    }
+
+    pub(crate) fn set_active(&mut self, active: bool) {
+        self.active = active;
+    }
+
+    /// The deadline that the task is to arm its timer for.
+    pub(crate) fn arm(&mut self) -> Option<Instant> {
+        self.armed = if self.broken { None } else { self.core.poll_timeout() };
+        self.armed
+    }
+
+    fn wake_to_transmit(&mut self, woken: &mut Vec<Waker>) {
+        if !self.active && !self.broken && self.core.wants_transmit() {
+            self.active = true;
+            woken.extend(self.task.clone());
+        }
+    }
+
+    fn wake_for_command(&mut self, woken: &mut Vec<Waker>) {
+        let earlier = |deadline: Instant| self.armed.is_none_or(|armed| deadline < armed);
+        let must_know = self.is_done() || self.core.wants_shutdown() || self.core.poll_timeout().is_some_and(earlier);
+        if must_know {
+            woken.extend(self.task.clone());
+        }
+    }
+
+    /// Turns the core's events into wake-ups.
+    fn dispatch(&mut self, effects: &mut Effects) {
+        if self.broken {
+            return self.ended(CloseReason::Io, effects);
+        }
+        while let Some(event) = self.core.poll_event() {
+            match event {
+                Event::Open => {
+                    self.opened = true;
+                    self.phase.wake_into(&mut effects.woken);
+                    if let (Some(upgrade), Some(peer)) = (self.upgrade.take(), self.core.peer()) {
+                        effects.upgrade = Some((upgrade, Ok(peer)));
+                    }
+                    self.take_inbound(effects);
+                }
+                Event::Incoming => self.take_inbound(effects),
+                Event::Negotiated { id } => self.stream_event(id, |state| state.wake_all(&mut effects.woken)),
+                Event::Refused { id, reason } => self.stream_event(id, |state| {
+                    state.refused = Some(reason);
+                    state.wake_all(&mut effects.woken);
+                }),
+                Event::Readable { id } => self.stream_event(id, |state| effects.woken.extend(state.reader.take())),
+                Event::Writable { id } => self.stream_event(id, |state| effects.woken.extend(state.writer.take())),
+                Event::OpenUnblocked => self.opening.wake_into(&mut effects.woken),
+                Event::Closed => {
+                    let reason = self.core.close_reason().cloned().unwrap_or(CloseReason::Io);
+                    self.ended(reason, effects);
+                }
+                _ => {}
+            }
+        }
+        if !self.ending && self.core.close_reason().is_some() {
+            self.ending = true;
+            self.wake_everybody(effects);
+        }
+    }
+
+    fn stream_event(&mut self, id: StreamId, f: impl FnOnce(&mut StreamState)) {
+        if let Some(state) = self.streams.get_mut(&id) {
+            f(state);
+        }
+    }
+
+    /// Sorts inbound streams: ours are served at once, the others wait for the application.
+    fn take_inbound(&mut self, effects: &mut Effects) {
+        while let Some(id) = self.core.accept() {
+            let mut stream = self.core.stream(id);
+            let service = stream.protocol().and_then(Service::of);
+            let admitted = match service {
+                Some(service) => self.services.begin(service),
+                None => self.inbound.len() < INBOUND_BACKLOG,
+            };
+            match service {
+                _ if !admitted => {
+                    stream.reset(codes::stream::RESOURCE_LIMIT);
+                    stream.release();
+                }
+                Some(service) => effects.services.push((id, service)),
+                None => {
+                    self.inbound.push_back(id);
+                    self.accepting.wake_into(&mut effects.woken);
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, reason: CloseReason, effects: &mut Effects) {
+        if self.over.is_none() {
+            self.over = Some(reason.clone());
+            self.wake_everybody(effects);
+            effects.woken.extend(self.task.take());
+        }
+        if let Some(upgrade) = self.upgrade.take() {
+            effects.upgrade = Some((upgrade, Err(reason)));
+        }
+    }
+
+    fn wake_everybody(&mut self, effects: &mut Effects) {
+        for list in [&mut self.accepting, &mut self.opening, &mut self.phase] {
+            list.wake_into(&mut effects.woken);
+        }
+        self.streams.values_mut().for_each(|state| state.wake_all(&mut effects.woken));
+    }
+}
+
+impl StreamState {
+    pub(crate) fn wait_to_read(&mut self, waker: &Waker) {
+        set_waker(&mut self.reader, waker);
+    }
+
+    pub(crate) fn wait_to_write(&mut self, waker: &Waker) {
+        set_waker(&mut self.writer, waker);
+    }
+
+    pub(crate) fn wait_for_protocol(&mut self, waker: &Waker) {
+        set_waker(&mut self.negotiator, waker);
+    }
+
+    pub(crate) fn refused(&self) -> Option<RefuseReason> {
+        self.refused.clone()
+    }
+
+    fn wake_all(&mut self, woken: &mut Vec<Waker>) {
+        woken.extend([self.reader.take(), self.writer.take(), self.negotiator.take()].into_iter().flatten());
+    }
+}
+
+fn set_waker(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(present) => present.clone_from(waker),
+        None => *slot = Some(waker.clone()),
+    }
+}
+
+/// The application's hold on a connection. When the last one is dropped, the connection closes in
+/// good order, as if it had been asked to.
+pub(crate) struct Handle(Arc<Shared>);
+
+impl Handle {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.handles.fetch_add(1, Ordering::Relaxed);
+        Self(shared.clone())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let now = self.0.now();
+            self.0.command(|inner| {
+                if let Ok(core) = inner.core() {
+                    core.close(now, codes::connection::NO_ERROR);
+                }
+            });
+        }
+    }
+}
+
+/// A future's place in a list of waiters.
+struct Waiting<'a> {
+    shared: &'a Arc<Shared>,
+    list: fn(&mut Inner) -> &mut Waiters,
+    key: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            (self.list)(&mut self.shared.lock()).forget(self.key);
+        }
+    }
+}
+
+/// Wakes the task if the core panics in a handle's call, so that the task can tell the others.
+struct WakeOnPanic<'a>(&'a Shared);
+
+impl Drop for WakeOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let task = self.0.lock().task.take();
+            task.into_iter().for_each(Waker::wake);
+        }
+    }
+}

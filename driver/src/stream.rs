@@ -1,0 +1,272 @@
+//! The application's handle on a stream.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_io::{AsyncRead, AsyncWrite};
+use septa_core::{
+    ProtocolId,
+    connection::{self as core, CloseReason, ReadError, StreamId, WriteError},
+};
+
+use crate::{
+    error::OpenStreamError,
+    shared::{Handle, Inner, Shared},
+};
+
+/// Longest piece that [`Stream::read_chunk`] returns, in bytes.
+const MAX_CHUNK: usize = 64 * 1024;
+
+/// A bidirectional stream of bytes, for one protocol.
+///
+/// Reads and writes with the traits of `futures-io`, or without copying through
+/// [`read_chunk`](Self::read_chunk) and [`write_chunk`](Self::write_chunk). Closing it as an
+/// [`AsyncWrite`] is [`finish`](Self::finish). Errors of the traits carry a [`ReadError`] or
+/// [`WriteError`] as their source.
+///
+/// Data that is written leaves by itself once the connection's task gets to run. A writer that
+/// computes for long without awaiting delays it.
+///
+/// Dropping a stream gives it up: if either half is not over, the stream is reset with code 0, and
+/// what was written but has not left is lost. To be sure that the peer has read everything, finish,
+/// then read until the end.
+pub struct Stream {
+    shared: Arc<Shared>,
+    id: StreamId,
+    /// `None` on streams that the endpoint itself serves: those do not keep a connection open.
+    handle: Option<Handle>,
+}
+
+impl Stream {
+    pub(crate) fn new(handle: Handle, id: StreamId) -> Self {
+        Self { shared: handle.shared().clone(), id, handle: Some(handle) }
+    }
+
+    pub(crate) fn of_service(shared: &Arc<Shared>, id: StreamId) -> Self {
+        Self { shared: shared.clone(), id, handle: None }
+    }
+
+    /// The stream's number on its connection.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The protocol, once it is agreed. A stream opened for a single protocol may not be there yet.
+    pub fn protocol(&self) -> Option<ProtocolId> {
+        self.shared.task(|inner| inner.core().ok().and_then(|core| core.stream(self.id).protocol().cloned()))
+    }
+
+    /// Waits until the peer has agreed on a protocol.
+    ///
+    /// # Errors
+    /// It did not agree, or the connection is over. Drop the stream.
+    pub async fn negotiated(&mut self) -> Result<ProtocolId, OpenStreamError> {
+        poll_fn(|cx| {
+            self.shared.transfer(|inner| {
+                let protocol = match inner.core() {
+                    Ok(core) => core.stream(self.id).protocol().cloned(),
+                    Err(reason) => return Poll::Ready(Err(OpenStreamError::ConnectionLost(reason))),
+                };
+                if let Some(protocol) = protocol {
+                    return Poll::Ready(Ok(protocol));
+                }
+                let reason = inner.reason();
+                let state = inner.stream_state(self.id);
+                match (state.refused(), reason) {
+                    (Some(refused), _) => Poll::Ready(Err(OpenStreamError::Refused(refused))),
+                    (None, Some(reason)) => Poll::Ready(Err(OpenStreamError::ConnectionLost(reason))),
+                    (None, None) => {
+                        state.wait_for_protocol(cx.waker());
+                        Poll::Pending
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    /// The next bytes, at most 64 KiB, without copying them; `None` is the end of the stream.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; never `Blocked`. What came before the error was read already.
+    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        poll_fn(|cx| self.poll_read_with(cx, |stream| stream.read_chunk(MAX_CHUNK))).await
+    }
+
+    /// Writes all of `chunk`, without copying large ones. `chunk` is left with what was not taken, so
+    /// that a dropped future can be continued.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; never `Blocked`.
+    pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> Result<(), WriteError> {
+        while !chunk.is_empty() {
+            poll_fn(|cx| self.poll_write_with(cx, |stream| stream.write_chunk(chunk))).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends this end's half after what was written. Reading goes on. Does not wait.
+    ///
+    /// # Errors
+    /// The half is already over; see [`WriteError`].
+    pub fn finish(&mut self) -> Result<(), WriteError> {
+        self.shared.command(|inner| match inner.core() {
+            Ok(core) => core.stream(self.id).finish(),
+            Err(reason) => Err(WriteError::ConnectionLost(reason)),
+        })
+    }
+
+    /// Cuts both halves off and tells the peer `code`, which is advisory (see
+    /// [`septa_core::connection::codes::stream`]). What was written and has not left is lost.
+    pub fn reset(&mut self, code: u32) {
+        self.command(|mut stream| stream.reset(code));
+    }
+
+    /// Tells that no more input is wanted: what comes is thrown away. Once this end has finished too,
+    /// the peer is told with a reset.
+    pub fn stop(&mut self, code: u32) {
+        self.command(|mut stream| stream.stop(code));
+    }
+
+    pub(crate) async fn read(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
+        poll_fn(|cx| self.poll_read_with(cx, |stream| stream.read(out))).await
+    }
+
+    pub(crate) async fn write_all(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
+        while !data.is_empty() {
+            let count = poll_fn(|cx| self.poll_write_with(cx, |stream| stream.write(data))).await?;
+            data = data.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads until the peer has ended its half, so that dropping the stream cuts nothing off.
+    pub(crate) async fn read_to_end(&mut self) {
+        while let Ok(Some(_)) = self.read_chunk().await {}
+    }
+
+    fn poll_read_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut core::Stream<'_>) -> Result<T, ReadError>,
+    ) -> Poll<Result<T, ReadError>> {
+        self.shared.transfer(|inner| match self.call(inner, read, ReadError::ConnectionLost) {
+            Err(ReadError::Blocked) => {
+                inner.stream_state(self.id).wait_to_read(cx.waker());
+                Poll::Pending
+            }
+            outcome => Poll::Ready(outcome),
+        })
+    }
+
+    fn poll_write_with<T>(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut core::Stream<'_>) -> Result<T, WriteError>,
+    ) -> Poll<Result<T, WriteError>> {
+        self.shared.transfer(|inner| match self.call(inner, write, WriteError::ConnectionLost) {
+            Err(WriteError::Blocked) => {
+                inner.stream_state(self.id).wait_to_write(cx.waker());
+                Poll::Pending
+            }
+            outcome => Poll::Ready(outcome),
+        })
+    }
+
+    fn call<T, E>(
+        &self,
+        inner: &mut Inner,
+        f: impl FnOnce(&mut core::Stream<'_>) -> Result<T, E>,
+        lost: impl FnOnce(CloseReason) -> E,
+    ) -> Result<T, E> {
+        match inner.core() {
+            Ok(core) => f(&mut core.stream(self.id)),
+            Err(reason) => Err(lost(reason)),
+        }
+    }
+
+    fn command(&self, f: impl FnOnce(core::Stream<'_>)) {
+        self.shared.command(|inner| {
+            if let Ok(core) = inner.core() {
+                f(core.stream(self.id));
+            }
+        });
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
+        if out.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_read_with(cx, |stream| stream.read(out)).map_err(read_error)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_write_with(cx, |stream| stream.write(data)).map_err(write_error)
+    }
+
+    /// Wakes the connection's task if something waits to be sent. Does not wait until it has left.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.transfer(|_| {});
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.finish() {
+            Ok(()) | Err(WriteError::Finished) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(write_error(error))),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.command(|inner| {
+            inner.forget_stream(self.id);
+            if let Ok(core) = inner.core() {
+                core.stream(self.id).release();
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id).field("protocol", &self.protocol()).finish_non_exhaustive()
+    }
+}
+
+fn read_error(error: ReadError) -> io::Error {
+    let kind = match &error {
+        ReadError::Reset(_) => io::ErrorKind::ConnectionReset,
+        ReadError::Refused(_) => io::ErrorKind::ConnectionRefused,
+        ReadError::ConnectionLost(_) => io::ErrorKind::ConnectionAborted,
+        _ => io::ErrorKind::NotConnected,
+    };
+    io::Error::new(kind, error)
+}
+
+fn write_error(error: WriteError) -> io::Error {
+    let kind = match &error {
+        WriteError::Reset(_) => io::ErrorKind::ConnectionReset,
+        WriteError::Refused(_) => io::ErrorKind::ConnectionRefused,
+        WriteError::ConnectionLost(_) => io::ErrorKind::ConnectionAborted,
+        WriteError::Finished => io::ErrorKind::BrokenPipe,
+        _ => io::ErrorKind::NotConnected,
+    };
+    io::Error::new(kind, error)
+}
