@@ -1,6 +1,34 @@
-//! Septa on tokio.
+//! Septa on tokio: [`build`] makes an [`Endpoint`] over the current runtime, [`TokioStream`] gives a
+//! [`Stream`](septa_driver::Stream) tokio's I/O traits.
+//!
+//! `examples/echo.rs` is a whole program.
 #![forbid(unsafe_code)]
 
 mod runtime;
+mod stream;
+
+use std::{io, sync::Arc};
 
 pub use runtime::TokioRuntime;
+use septa_driver::{ConfigErrors, Endpoint, EndpointBuilder};
+pub use stream::TokioStream;
+
+/// Makes the endpoint on the tokio runtime in whose context this is called.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build(builder: EndpointBuilder) -> Result<Endpoint, BuildError> {
+    Ok(builder.build(Arc::new(TokioRuntime::current()?))?)
+}
+
+/// No endpoint was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no tokio runtime here, or the operating system gives no randomness.
+    #[error("cannot use the tokio runtime: {0}")]
+    Runtime(#[from] io::Error),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+}

@@ -88,10 +88,13 @@ impl Connection {
     /// The connection is over, for this reason.
     pub async fn accept_stream(&self) -> Result<Stream, CloseReason> {
         let shared = self.handle.shared();
-        let next = shared.wait(|inner| &mut inner.accepting, |inner| match inner.next_inbound() {
-            Some(id) => Some(Ok(id)),
-            None => inner.reason().map(Err),
-        });
+        let next = shared.wait(
+            |inner| &mut inner.accepting,
+            |inner| match inner.next_inbound() {
+                Some(id) => Some(Ok(id)),
+                None => inner.reason().map(Err),
+            },
+        );
         next.await.map(|id| Stream::new(self.handle.clone(), id))
     }
 
@@ -149,17 +152,20 @@ impl Connection {
 
     async fn open(&self, protocols: &[ProtocolId]) -> Result<Stream, OpenStreamError> {
         let shared = self.handle.shared();
-        let id = shared.wait(|inner| &mut inner.opening, |inner| {
-            let now = shared.now();
-            let opened = match inner.core() {
-                Ok(core) => core.open(now, protocols),
-                Err(reason) => Err(OpenError::ConnectionLost(reason)),
-            };
-            match opened {
-                Err(OpenError::Blocked) => None,
-                opened => Some(opened),
-            }
-        });
+        let id = shared.wait(
+            |inner| &mut inner.opening,
+            |inner| {
+                let now = shared.now();
+                let opened = match inner.core() {
+                    Ok(core) => core.open(now, protocols),
+                    Err(reason) => Err(OpenError::ConnectionLost(reason)),
+                };
+                match opened {
+                    Err(OpenError::Blocked) => None,
+                    opened => Some(opened),
+                }
+            },
+        );
         Ok(Stream::new(self.handle.clone(), id.await?))
     }
 }

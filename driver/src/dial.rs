@@ -1,10 +1,6 @@
 //! Outbound connections.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use septa_core::{ExpectedPeer, Instant, Multiaddr, multiaddr::Protocol};
 
@@ -71,14 +67,17 @@ async fn attempt(
     }
     let shared = endpoint.start(slot, socket, Some(expected), None).map_err(io_error)?;
     let handle = Handle::new(&shared);
-    let opened = shared.wait(|inner| &mut inner.phase, |inner| {
-        let reason = inner.reason().or_else(|| inner.over());
-        reason.map(Err).or_else(|| inner.opened().map(Ok))
-    });
+    let opened = shared.wait(
+        |inner| &mut inner.phase,
+        |inner| {
+            let reason = inner.reason().or_else(|| inner.over());
+            reason.map(Err).or_else(|| inner.opened().map(Ok))
+        },
+    );
     match opened.await {
         Ok(peer) => Ok(Connection::new(handle, peer)),
         Err(_) if endpoint.is_shut_down() => Err(ConnectError::ShutDown),
-        Err(reason) => Err(ConnectError::Upgrade { addr, reason }),
+        Err(reason) => Err(ConnectError::Upgrade { addr, reason: Box::new(reason) }),
     }
 }
 

@@ -356,7 +356,6 @@ impl State {
     }
 }
 
-
 /// A connection's place among [`Limits::max_connections`], given back when dropped.
 pub(crate) struct Slot {
     endpoint: Arc<EndpointInner>,

@@ -92,7 +92,7 @@ pub enum AcceptError {
         /// Where it came from.
         remote: SocketAddr,
         /// Why it failed.
-        reason: CloseReason,
+        reason: Box<CloseReason>,
     },
     /// The endpoint holds as many connections as it may; the new one was dropped.
     #[error("the connection from {remote} was dropped: the limit of {limit} connections is reached")]
@@ -159,7 +159,7 @@ pub enum ConnectError {
         /// The address.
         addr: SocketAddr,
         /// Why it failed.
-        reason: CloseReason,
+        reason: Box<CloseReason>,
     },
     /// The endpoint holds as many connections as it may; close one or raise the limit.
     #[error("the limit of {limit} connections is reached")]

@@ -33,5 +33,6 @@ pub use error::{
     AcceptError, ConfigError, ConfigErrors, ConnectError, IdentifyError, ListenError, OpenStreamError, PingError,
 };
 pub use listener::Listener;
+pub use runtime::Runtime;
 pub use septa_core::connection::{CloseReason, ReadError, RefuseReason, StreamId, WriteError};
 pub use stream::Stream;

@@ -151,12 +151,13 @@ impl ListenerShared {
     }
 
     fn report(&self, error: AcceptError) {
-        let oldest = self.state(|state, woken| {
+        self.state(|state, woken| {
+            if state.errors.len() == MAX_ERRORS {
+                state.errors.pop_front();
+            }
             state.errors.push_back(error);
             state.waiting.wake_into(woken);
-            if state.errors.len() > MAX_ERRORS { state.errors.pop_front() } else { None }
         });
-        drop(oldest);
     }
 
     fn begin_upgrade(self: &Arc<Self>) -> Upgrade {
@@ -194,7 +195,9 @@ impl Upgrade {
                 });
                 drop(unwanted);
             }
-            Err(reason) => self.listener.report(AcceptError::Upgrade { remote: connection.remote, reason }),
+            Err(reason) => {
+                self.listener.report(AcceptError::Upgrade { remote: connection.remote, reason: Box::new(reason) })
+            }
         }
     }
 }

@@ -41,16 +41,16 @@ pub struct Stream {
     shared: Arc<Shared>,
     id: StreamId,
     /// `None` on streams that the endpoint itself serves: those do not keep a connection open.
-    handle: Option<Handle>,
+    _keeps_open: Option<Handle>,
 }
 
 impl Stream {
     pub(crate) fn new(handle: Handle, id: StreamId) -> Self {
-        Self { shared: handle.shared().clone(), id, handle: Some(handle) }
+        Self { shared: handle.shared().clone(), id, _keeps_open: Some(handle) }
     }
 
     pub(crate) fn of_service(shared: &Arc<Shared>, id: StreamId) -> Self {
-        Self { shared: shared.clone(), id, handle: None }
+        Self { shared: shared.clone(), id, _keeps_open: None }
     }
 
     /// The stream's number on its connection.

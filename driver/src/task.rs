@@ -26,6 +26,8 @@ pub(crate) struct ConnectionTask {
     shared: Arc<Shared>,
     socket: Box<dyn Socket>,
     timer: Box<dyn Timer>,
+    /// What the timer is armed for.
+    deadline: Option<Instant>,
     /// What the socket did not take of the last buffer; empty and without memory most of the time.
     unsent: Vec<u8>,
     sent: usize,
@@ -53,7 +55,16 @@ enum Progress {
 impl ConnectionTask {
     pub(crate) fn new(shared: Arc<Shared>, socket: Box<dyn Socket>) -> Self {
         let timer = shared.endpoint.runtime.timer();
-        Self { shared, socket, timer, unsent: Vec::new(), sent: 0, stalled: false, output: Output::Open }
+        Self {
+            shared,
+            socket,
+            timer,
+            deadline: None,
+            unsent: Vec::new(),
+            sent: 0,
+            stalled: false,
+            output: Output::Open,
+        }
     }
 
     fn drive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
@@ -88,7 +99,10 @@ impl ConnectionTask {
 
     fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.shared.task(|inner| inner.arm());
-        self.timer.reset(deadline);
+        if deadline != self.deadline {
+            self.timer.reset(deadline);
+            self.deadline = deadline;
+        }
         self.timer.poll_expired(cx)
     }
 
