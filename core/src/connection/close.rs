@@ -1,6 +1,6 @@
 //! The end of a connection: draining, GoAway, lingering, closed.
 
-use core::mem;
+use core::{mem, time::Duration};
 
 use super::{
     CloseReason, Connection, DenyReason, Event, ProtocolError, Timer, codes,
@@ -9,10 +9,17 @@ use super::{
 };
 use crate::{Instant, Role, time::TimerTable, yamux};
 
+/// How soon after [`Event::Open`] an unexplained end means that the listener did not want this dialer.
+/// Listeners decide at once, and no peer is known to close an idle connection within less than 5 s.
+pub const DENIAL_WINDOW: Duration = Duration::from_secs(3);
+
 impl Connection {
     /// Closes in good order: new streams are refused, written data and ends of streams leave, then a
     /// GoAway with `code` (see [`codes::connection`]), then the transport is half-closed and input is
     /// discarded until the peer closes too. Each of the two waits lasts at most the drain timeout.
+    ///
+    /// Until the GoAway leaves, streams can still be accepted, read, written and finished; what is
+    /// written by then leaves first. Streams that are not finished by then are cut off.
     ///
     /// Before the connection is open it ends at once. A second call changes nothing.
     pub fn close(&mut self, now: Instant, code: u32) {
@@ -22,6 +29,7 @@ impl Connection {
                 if streams.draining.is_none() {
                     streams.session.refuse_inbound(codes::stream::SHUTDOWN);
                     streams.draining = Some(code);
+                    streams.wake_open(&mut self.events);
                     self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
                 }
             }
@@ -44,10 +52,10 @@ impl Connection {
     /// The transport has ended: no more input will come.
     pub fn handle_recv_eof(&mut self, now: Instant) {
         self.advance(now);
-        let reason = if self.was_denied(0) {
-            CloseReason::DeniedByRemote
-        } else if self.is_inside_message() {
+        let reason = if self.is_inside_message() {
             CloseReason::Truncated
+        } else if self.was_denied(0) {
+            CloseReason::DeniedByRemote
         } else {
             CloseReason::Eof
         };
@@ -95,8 +103,18 @@ impl Connection {
     }
 
     /// The peer broke a rule after the handshake.
+    ///
+    /// What came before, perhaps in the same piece of input, counts: how the transport cuts must not
+    /// decide what the application sees.
     pub(super) fn abort(&mut self, error: ProtocolError) {
-        self.say_goodbye(codes::connection::PROTOCOL_ERROR, CloseReason::Protocol(error));
+        self.after_input();
+        self.broke(error);
+    }
+
+    pub(super) fn broke(&mut self, error: ProtocolError) {
+        if matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
+            self.say_goodbye(codes::connection::PROTOCOL_ERROR, CloseReason::Protocol(error));
+        }
     }
 
     pub(super) fn drain_timed_out(&mut self) {
@@ -128,7 +146,7 @@ impl Connection {
             _ => None,
         };
         if let Some(streams) = &mut streams {
-            streams.wake_all(&mut self.events);
+            streams.end(&mut self.events);
         }
         self.phase = Phase::Lingering(streams);
         self.timers.stop(Timer::Upgrade);
@@ -146,7 +164,7 @@ impl Connection {
             _ => None,
         };
         if let Some(streams) = &mut streams {
-            streams.wake_all(&mut self.events);
+            streams.end(&mut self.events);
         }
         self.phase = Phase::Closed(streams);
         self.timers = TimerTable::default();
@@ -156,15 +174,18 @@ impl Connection {
         self.events.push(Event::Closed);
     }
 
-    /// A listener that ends the connection before any other Yamux frame does not want this dialer.
-    /// `frames` is how many frames the ending itself has brought.
+    /// A listener that ends the connection early and before any other Yamux frame does not want this
+    /// dialer. `frames` is how many frames the ending itself has brought.
     fn was_denied(&self, frames: u64) -> bool {
-        let heard = match &self.phase {
-            Phase::Secured(_) => 0,
-            Phase::Open(streams) => streams.session.stats().frames_received,
-            _ => return false,
+        let denied = match &self.phase {
+            Phase::Secured(_) => true,
+            Phase::Open(streams) => {
+                let early = self.now.saturating_duration_since(streams.since) < DENIAL_WINDOW;
+                early && streams.draining.is_none() && streams.session.stats().frames_received <= frames
+            }
+            _ => false,
         };
-        self.role == Role::Dialer && heard <= frames
+        self.role == Role::Dialer && denied
     }
 
     fn is_inside_message(&self) -> bool {

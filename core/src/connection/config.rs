@@ -8,6 +8,10 @@ use crate::{ProtocolSet, yamux};
 /// Longest drain that may be configured: a peer that does not read must not hold a shutdown up.
 pub const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Smallest send quota of a stream, in bytes: the header of multistream-select and the longest proposal
+/// are written into it at once and must fit.
+pub const MIN_SEND_QUOTA: usize = 1024;
+
 /// What happens when Noise has authenticated the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
@@ -67,6 +71,9 @@ impl Config {
             .filter(|(_, timeout)| timeout.is_zero())
             .map(|(name, _)| ConfigError::ZeroTimeout { name })
             .collect();
+        if self.yamux.send_quota < MIN_SEND_QUOTA {
+            errors.push(ConfigError::SendQuotaTooSmall);
+        }
         if self.drain_timeout > MAX_DRAIN_TIMEOUT {
             errors.push(ConfigError::DrainTimeoutTooLong);
         }
@@ -90,6 +97,9 @@ pub enum ConfigError {
     /// See [`MAX_DRAIN_TIMEOUT`].
     #[error("drain_timeout must be at most 10 s")]
     DrainTimeoutTooLong,
+    /// See [`MIN_SEND_QUOTA`].
+    #[error("yamux.send_quota must be at least 1024 bytes")]
+    SendQuotaTooSmall,
     /// A limit of the stream multiplexer.
     #[error("yamux: {0}")]
     Yamux(yamux::ConfigErrors),

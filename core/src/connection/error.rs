@@ -6,7 +6,7 @@ use crate::{multistream, noise, yamux};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// This end closed it, and everything written before that left first.
+    /// This end closed it, and everything written before that was handed to the transport first.
     #[error("closed by this node")]
     Local,
     /// This end closed it, but the peer did not take all that was written within the drain timeout.
@@ -43,7 +43,10 @@ pub enum CloseReason {
     /// This end denied the authenticated peer.
     #[error("denied: {0}")]
     Denied(DenyReason),
-    /// The listener ended the connection right after the handshake: it does not want this peer now.
+    /// The listener ended the connection right after the handshake, before any Yamux frame of its own: it
+    /// does not want this peer now. An end that comes later than [`DENIAL_WINDOW`](super::DENIAL_WINDOW)
+    /// after [`Event::Open`](super::Event::Open) is [`Remote`](Self::Remote) or [`Eof`](Self::Eof),
+    /// because peers also close connections that carried no stream for a while.
     #[error("denied by the peer")]
     DeniedByRemote,
     /// The peer broke a rule.
@@ -194,7 +197,7 @@ pub enum ReadError {
     /// The peer did not agree on a protocol.
     #[error("the stream was refused: {0}")]
     Refused(RefuseReason),
-    /// There is no such stream: it was reset or released by this end.
+    /// There is no such stream to read: it was reset, stopped or released by this end.
     #[error("no such stream")]
     Unknown,
     /// The connection is over; what came before was read already.

@@ -10,8 +10,10 @@ use crate::{PeerId, yamux::StreamId};
 /// **Arming rule**: [`Readable`](Event::Readable) and [`Writable`](Event::Writable) come exactly once
 /// after a call returned `Blocked` and the condition then changed. Readable also comes once at the start
 /// of a stream, when the first data waits. [`Incoming`](Event::Incoming) comes at the start and then
-/// exactly once after [`accept`](super::Connection::accept) returned `None`. So the queue is bounded by
-/// the number of streams and no wake-up is lost.
+/// exactly once after [`accept`](super::Connection::accept) returned `None`, and
+/// [`OpenUnblocked`](Event::OpenUnblocked) once after [`open`](super::Connection::open) was blocked. An
+/// event that a call has overtaken by returning `Blocked` again is taken back. So the queue is bounded
+/// by the number of streams and no wake-up is lost.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -47,7 +49,7 @@ pub enum Event {
         /// The stream.
         id: StreamId,
     },
-    /// [`open`](super::Connection::open) may succeed again.
+    /// [`open`](super::Connection::open) may succeed again, or fails now for another reason.
     OpenUnblocked,
     /// The connection is over and the transport can be dropped. Comes exactly once, last.
     Closed,
@@ -62,20 +64,67 @@ const IDLE_CAPACITY: usize = 16;
 /// The events that the driver has not taken yet.
 ///
 /// Bounded without a limit of its own: events of the connection come once each, `Incoming` and
-/// `OpenUnblocked` are armed, and each stream has at most one event of each kind in here, which its
-/// release removes.
+/// `OpenUnblocked` have a [`Wake`] each, and each stream has at most one event of each kind in here,
+/// which its release removes.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     queue: VecDeque<Event>,
+    /// `Closed` was taken: nothing follows it.
+    over: bool,
+}
+
+/// The arming rule for one condition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wake {
+    /// No call is blocked.
+    Idle,
+    /// A call returned `Blocked`; the next change of the condition makes an event.
+    Armed,
+    /// The event is in the queue.
+    Queued,
+    /// The event is in the queue, but a call returned `Blocked` after it was made. If the condition does
+    /// not change again before its turn it is dropped.
+    Overtaken,
+}
+
+impl Wake {
+    /// A call returned `Blocked`.
+    pub(super) fn arm(&mut self) {
+        *self = match *self {
+            Self::Idle | Self::Armed => Self::Armed,
+            Self::Queued | Self::Overtaken => Self::Overtaken,
+        };
+    }
+
+    /// The condition changed. True if an event is to be queued.
+    pub(super) fn wake(&mut self) -> bool {
+        let armed = *self == Self::Armed;
+        if matches!(self, Self::Armed | Self::Overtaken) {
+            *self = Self::Queued;
+        }
+        armed
+    }
+
+    /// The event's turn has come. False if it is to be dropped.
+    pub(super) fn take(&mut self) -> bool {
+        let overtaken = *self == Self::Overtaken;
+        *self = if overtaken { Self::Armed } else { Self::Idle };
+        !overtaken
+    }
 }
 
 impl Events {
     pub(super) fn push(&mut self, event: Event) {
-        self.queue.push_back(event);
+        match self.queue.back() {
+            _ if self.over => {}
+            Some(Event::Closed) => self.queue.insert(self.queue.len().saturating_sub(1), event),
+            _ => self.queue.push_back(event),
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front();
+        self.over |= event == Some(Event::Closed);
         if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
             self.queue = VecDeque::new();
         }

@@ -22,7 +22,8 @@ mod transmit;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
-pub use config::{Admission, Config, ConfigError, ConfigErrors, MAX_DRAIN_TIMEOUT};
+pub use close::DENIAL_WINDOW;
+pub use config::{Admission, Config, ConfigError, ConfigErrors, MAX_DRAIN_TIMEOUT, MIN_SEND_QUOTA};
 pub use error::{
     CloseReason, DenyReason, Layer, NoRoom, OpenError, ProtocolError, ReadError, RefuseReason, TooSmall, WriteError,
 };
@@ -190,11 +191,13 @@ impl Connection {
     pub fn poll_event(&mut self) -> Option<Event> {
         // Sending frees quota and releasing a stream frees its slot: the session reports that only here.
         self.after_input();
-        let event = self.events.pop()?;
-        if let (Some(streams), _) = self.streams_mut() {
-            streams.event_taken(&event);
+        loop {
+            let event = self.events.pop()?;
+            let due = self.streams_mut().0.is_none_or(|streams| streams.take_event(&event));
+            if due {
+                return Some(event);
+            }
         }
-        Some(event)
     }
 
     /// Opens a stream and proposes `protocols` in this order.
@@ -212,7 +215,11 @@ impl Connection {
         if streams.draining.is_some() {
             return Err(OpenError::Closing);
         }
-        streams.open(negotiation, &mut around).map_err(|error| match error {
+        let opened = streams.open(negotiation, &mut around);
+        if opened == Err(yamux::OpenError::Blocked) {
+            streams.opening.arm();
+        }
+        opened.map_err(|error| match error {
             yamux::OpenError::Blocked => OpenError::Blocked,
             yamux::OpenError::IdsExhausted => OpenError::IdsExhausted,
             yamux::OpenError::GoneAway | yamux::OpenError::Closing => OpenError::Closing,
@@ -220,10 +227,13 @@ impl Connection {
     }
 
     /// The next inbound stream whose protocol is agreed. After `None`, [`Event::Incoming`] announces
-    /// the next one.
+    /// the next one. After the end of the connection those that arrived before it still come, so that
+    /// what they brought can be read.
     pub fn accept(&mut self) -> Option<StreamId> {
         match &mut self.phase {
-            Phase::Open(streams) => streams.accept(&mut self.events),
+            Phase::Open(streams) | Phase::Lingering(Some(streams)) | Phase::Closed(Some(streams)) => {
+                streams.accept(&mut self.events)
+            }
             _ => None,
         }
     }
@@ -289,7 +299,8 @@ impl Connection {
         Stats { streams: streams.session.stream_count(), yamux: streams.session.stats(), ..self.stats }
     }
 
-    /// Heap bytes that this connection holds, counted by capacity.
+    /// Bytes of all queues, buffers and tables that grow with what peers and applications do, counted by
+    /// capacity.
     pub fn memory_used(&self) -> usize {
         let pending = match &self.phase {
             Phase::Secured(upgrade) => upgrade.pending.capacity(),
@@ -348,6 +359,12 @@ impl Connection {
             negotiation_deadline: self.now.saturating_add(self.config.negotiation_timeout),
         };
         Some((streams, around))
+    }
+
+    fn reset_stream(&mut self, id: StreamId, code: u32) {
+        if let Phase::Open(streams) = &mut self.phase {
+            streams.reset(id, code, &mut self.events);
+        }
     }
 
     fn release_stream(&mut self, id: StreamId) {

@@ -8,13 +8,13 @@ use super::{
     negotiation::Negotiation,
     phase::{Clear, Muxer, Phase, Secured, Upgrade},
     records::{Next, Records},
-    streams::Streams,
+    streams::{Ending, Streams},
 };
 use crate::{
     Instant, Role,
     multistream::Progress,
     noise::{Finished, Handshake},
-    yamux::{Session, Violation},
+    yamux::Session,
 };
 
 /// First byte of a multistream-select header, its length; no Yamux header starts so.
@@ -180,12 +180,12 @@ impl Connection {
             }
             Phase::Secured(upgrade) => upgrade.pending.extend_from_slice(plaintext),
             Phase::Open(streams) => {
-                let nothing_yet = streams.session.stats().frames_received == 0;
-                if let Err(violation) = streams.session.handle_recv(self.now, plaintext) {
-                    let mismatch = nothing_yet
-                        && violation == Violation::UnknownVersion
-                        && plaintext.first() == Some(&MULTISTREAM_FIRST_BYTE);
-                    self.abort(if mismatch { ProtocolError::MuxerMismatch } else { violation.into() });
+                let session = &mut streams.session;
+                let nothing_yet = session.stats().frames_received == 0 && session.is_at_frame_boundary();
+                if nothing_yet && plaintext.first() == Some(&MULTISTREAM_FIRST_BYTE) {
+                    self.abort(ProtocolError::MuxerMismatch);
+                } else if session.handle_recv(self.now, plaintext).is_err() {
+                    self.after_input();
                 }
             }
             _ => {}
@@ -227,7 +227,7 @@ impl Connection {
         }
         let pending = mem::take(&mut upgrade.pending);
         let session = Session::new(self.role, self.config.yamux.clone(), self.now);
-        self.phase = Phase::Open(Box::new(Streams::new(session)));
+        self.phase = Phase::Open(Box::new(Streams::new(session, self.now)));
         self.timers.stop(super::Timer::Upgrade);
         self.events.push(Event::Open);
         self.recv_plaintext(&pending);
@@ -236,12 +236,14 @@ impl Connection {
 
     /// Turns what the session reports into events, negotiations and, at a GoAway, the end.
     pub(super) fn after_input(&mut self) {
-        let go_away = match self.open_parts() {
+        let ending = match self.open_parts() {
             Some((streams, mut around)) => streams.handle_session_events(&mut around),
             None => None,
         };
-        if let Some(go_away) = go_away {
-            self.remote_go_away(go_away.code);
+        match ending {
+            Some(Ending::GoAway(code)) => self.remote_go_away(code),
+            Some(Ending::Broke(violation)) => self.broke(violation.into()),
+            None => {}
         }
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    CloseReason, Connection, ReadError, WriteError,
-    streams::{Entry, EntryState, Streams},
+    Connection, ReadError, WriteError,
+    streams::{Entry, EntryState},
 };
 use crate::{
     ProtocolId,
@@ -29,10 +29,7 @@ impl Stream<'_> {
 
     /// The agreed protocol; `None` until it is agreed.
     pub fn protocol(&self) -> Option<&ProtocolId> {
-        match &self.connection.streams()?.entries.get(&self.id)?.state {
-            EntryState::Agreed(protocol) => Some(protocol),
-            EntryState::Negotiating(_) | EntryState::Refused(_) => None,
-        }
+        self.connection.streams()?.protocol(self.id)
     }
 
     /// Copies received bytes into `out` and returns how many; 0 is the end of the stream, if `out` is
@@ -65,25 +62,26 @@ impl Stream<'_> {
             return Err(WriteError::ConnectionLost(reason));
         }
         let streams = streams.ok_or(WriteError::Unknown)?;
-        if let Some(Entry { state: EntryState::Refused(reason), .. }) = streams.entries.get(&self.id) {
+        if let Some((_, Entry { state: EntryState::Refused(reason), .. })) = streams.held(self.id) {
             return Err(WriteError::Refused(reason.clone()));
         }
         streams.finish(self.id).map_err(write_error)
     }
 
     /// Cuts both halves off and tells the peer, with an advisory code
-    /// (see [`codes::stream`](super::codes::stream)). What was written and not yet sent is lost.
+    /// (see [`codes::stream`](super::codes::stream)). What was written and not yet sent is lost. The
+    /// stream is gone: later calls return `Unknown`, and no event of it comes. Does nothing once the
+    /// connection is over.
     pub fn reset(&mut self, code: u32) {
-        if let (Some(streams), None) = self.connection.streams_mut() {
-            streams.session.reset(self.id, code);
-        }
+        self.connection.reset_stream(self.id, code);
     }
 
-    /// The reader is no longer interested: further input is discarded. Once this end is also finished,
-    /// the peer is told with a reset.
+    /// The reader is no longer interested: further input is discarded and reads return `Unknown`. Once
+    /// this end is also finished, the peer is told with a reset. Does nothing once the connection is
+    /// over.
     pub fn stop(&mut self, code: u32) {
         if let (Some(streams), None) = self.connection.streams_mut() {
-            streams.session.stop(self.id, code);
+            streams.stop(self.id, code);
         }
     }
 
@@ -98,17 +96,19 @@ impl Stream<'_> {
         read: impl FnOnce(&mut yamux::Session, StreamId) -> Result<T, yamux::ReadError>,
     ) -> Result<T, ReadError> {
         let (streams, lost) = self.connection.streams_mut();
-        let (session, entry) = parts(streams, self.id)
-            .ok_or_else(|| unknown(lost.clone(), ReadError::ConnectionLost, ReadError::Unknown))?;
+        let Some((session, entry)) = streams.and_then(|streams| streams.held(self.id)) else {
+            return Err(lost.map_or(ReadError::Unknown, ReadError::ConnectionLost));
+        };
         let outcome = match &entry.state {
             EntryState::Agreed(_) => read(session, self.id),
+            EntryState::Negotiating(_) if entry.is_stopped() => Err(yamux::ReadError::Unknown),
             EntryState::Negotiating(_) => Err(yamux::ReadError::Blocked),
             EntryState::Refused(reason) => return Err(ReadError::Refused(reason.clone())),
         };
         outcome.map_err(|error| match (error, lost) {
             (yamux::ReadError::Blocked, Some(reason)) => ReadError::ConnectionLost(reason),
             (yamux::ReadError::Blocked, None) => {
-                entry.arm_readable();
+                entry.readable.arm();
                 ReadError::Blocked
             }
             (yamux::ReadError::Reset(code), _) => ReadError::Reset(code),
@@ -124,30 +124,24 @@ impl Stream<'_> {
         if let Some(reason) = lost {
             return Err(WriteError::ConnectionLost(reason));
         }
-        let (session, entry) = parts(streams, self.id).ok_or(WriteError::Unknown)?;
+        let (session, entry) = streams.and_then(|streams| streams.held(self.id)).ok_or(WriteError::Unknown)?;
         if let EntryState::Refused(reason) = &entry.state {
             return Err(WriteError::Refused(reason.clone()));
         }
         if !entry.is_writable_state() {
-            entry.arm_writable();
+            if entry.is_finishing() {
+                return Err(WriteError::Finished);
+            }
+            entry.writable.arm();
             return Err(WriteError::Blocked);
         }
         write(session, self.id).map_err(|error| {
             if error == yamux::WriteError::Blocked {
-                entry.arm_writable();
+                entry.writable.arm();
             }
             write_error(error)
         })
     }
-}
-
-fn parts(streams: Option<&mut Streams>, id: StreamId) -> Option<(&mut yamux::Session, &mut Entry)> {
-    let streams = streams?;
-    Some((&mut streams.session, streams.entries.get_mut(&id)?))
-}
-
-fn unknown<E>(lost: Option<CloseReason>, connection_lost: impl FnOnce(CloseReason) -> E, unknown: E) -> E {
-    lost.map_or(unknown, connection_lost)
 }
 
 fn write_error(error: yamux::WriteError) -> WriteError {

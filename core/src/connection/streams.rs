@@ -6,26 +6,37 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Event, RefuseReason, codes, event::Events, negotiation::Negotiation, stats::Stats};
+use super::{
+    Event, RefuseReason, codes,
+    event::{Events, Wake},
+    negotiation::Negotiation,
+    stats::Stats,
+};
 use crate::{
     Instant, ProtocolId, ProtocolSet,
     multistream::Progress,
-    yamux::{self, Session, StreamId},
+    yamux::{self, Session, StreamId, Violation},
 };
 
 /// The session, its streams, and what the application may do with each.
 pub(super) struct Streams {
     pub(super) session: Session,
-    pub(super) entries: BTreeMap<StreamId, Entry>,
+    entries: BTreeMap<StreamId, Entry>,
     /// Inbound streams whose protocol is agreed and that the application has not accepted yet.
     /// Bounded by the session's stream limit.
     incoming: VecDeque<StreamId>,
-    /// `accept` returned `None` since the last `Incoming`.
-    incoming_armed: bool,
+    /// Armed while `accept` has nothing to return.
+    accepting: Wake,
+    /// Armed while `open` is blocked.
+    pub(super) opening: Wake,
     /// When each negotiation that is under way must be over.
     deadlines: BTreeSet<(Instant, StreamId)>,
+    /// When streams became possible.
+    pub(super) since: Instant,
     /// The code of our coming GoAway, once `close` was called.
     pub(super) draining: Option<u32>,
+    /// The connection is lost: nothing comes or goes any more.
+    lost: bool,
 }
 
 /// One stream as the application sees it.
@@ -38,7 +49,9 @@ pub(super) struct Entry {
     /// `finish` was called before the protocol was agreed, so it has to wait.
     finish_when_agreed: bool,
     /// Written data and the end of the stream are queued.
-    pub(super) finished: bool,
+    finished: bool,
+    /// `stop` was called before the protocol was agreed, so that the answer can still be read.
+    stop_when_agreed: Option<u32>,
     /// The application gave the stream up while its negotiation was under way.
     released: bool,
     /// The peer opened it and the application has not accepted it yet.
@@ -51,17 +64,6 @@ pub(super) enum EntryState {
     Refused(RefuseReason),
 }
 
-/// The arming rule for one direction of a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wake {
-    /// No call is blocked.
-    Idle,
-    /// A call returned `Blocked`; the next change of the condition makes an event.
-    Armed,
-    /// The event is in the queue.
-    Queued,
-}
-
 impl Entry {
     fn new(negotiation: Negotiation, deadline: Instant, unaccepted: bool) -> Self {
         Self {
@@ -71,6 +73,7 @@ impl Entry {
             writable: Wake::Idle,
             finish_when_agreed: false,
             finished: false,
+            stop_when_agreed: None,
             released: false,
             unaccepted,
         }
@@ -85,30 +88,35 @@ impl Entry {
         }
     }
 
-    pub(super) fn arm_readable(&mut self) {
-        if self.readable == Wake::Idle {
-            self.readable = Wake::Armed;
-        }
+    /// The application was given it and has not given it up.
+    fn is_held(&self) -> bool {
+        !self.unaccepted && !self.released
     }
 
-    pub(super) fn arm_writable(&mut self) {
-        if self.writable == Wake::Idle {
-            self.writable = Wake::Armed;
-        }
+    /// `finish` was called and waits for the agreement.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finish_when_agreed
+    }
+
+    /// `stop` was called and waits for the agreement.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop_when_agreed.is_some()
     }
 
     fn wake_readable(&mut self, id: StreamId, events: &mut Events) {
-        if self.readable == Wake::Armed && !self.unaccepted && !self.released {
-            self.readable = Wake::Queued;
+        if self.is_held() && self.readable.wake() {
             events.push(Event::Readable { id });
         }
     }
 
     fn wake_writable(&mut self, id: StreamId, events: &mut Events) {
-        if self.writable == Wake::Armed && !self.unaccepted && !self.released {
-            self.writable = Wake::Queued;
+        if self.is_held() && self.writable.wake() {
             events.push(Event::Writable { id });
         }
+    }
+
+    fn is_agreed(&self) -> bool {
+        matches!(self.state, EntryState::Agreed(_))
     }
 
     /// Feeds the negotiation with what the stream has received.
@@ -147,9 +155,10 @@ impl Entry {
     }
 }
 
-/// What a round of session events asks of the connection.
-pub(super) struct GoAway {
-    pub(super) code: u32,
+/// How the peer ended the session.
+pub(super) enum Ending {
+    GoAway(u32),
+    Broke(Violation),
 }
 
 /// What the streams borrow from their connection.
@@ -161,15 +170,38 @@ pub(super) struct Surroundings<'c> {
 }
 
 impl Streams {
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: Session, since: Instant) -> Self {
         Self {
             session,
             entries: BTreeMap::new(),
             incoming: VecDeque::new(),
-            incoming_armed: true,
+            accepting: Wake::Armed,
+            opening: Wake::Idle,
             deadlines: BTreeSet::new(),
+            since,
             draining: None,
+            lost: false,
         }
+    }
+
+    /// The stream as the application may use it, and its session.
+    pub(super) fn held(&mut self, id: StreamId) -> Option<(&mut Session, &mut Entry)> {
+        let entry = self.entries.get_mut(&id).filter(|entry| entry.is_held())?;
+        Some((&mut self.session, entry))
+    }
+
+    /// The agreed protocol of a stream that the application holds.
+    pub(super) fn protocol(&self, id: StreamId) -> Option<&ProtocolId> {
+        match self.entries.get(&id).filter(|entry| entry.is_held()).map(|entry| &entry.state) {
+            Some(EntryState::Agreed(protocol)) => Some(protocol),
+            _ => None,
+        }
+    }
+
+    /// All that was written and finished has left, what waits for an answer of the peer included. Looks
+    /// at every stream.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.session.is_flushed() && !self.entries.values().any(|entry| entry.finish_when_agreed)
     }
 
     /// Opens a stream and queues its negotiation, so that it leaves with the first data.
@@ -193,18 +225,20 @@ impl Streams {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.unaccepted = false;
                 // Data may have come with the negotiation; the first `Readable` is due then.
-                if !matches!(self.session.peek(id), Err(yamux::ReadError::Blocked)) {
+                if self.lost || has_something_to_read(&mut self.session, id) {
                     entry.wake_readable(id, events);
                 }
                 return Some(id);
             }
         }
-        self.incoming_armed = true;
+        self.accepting.arm();
         None
     }
 
-    /// Reacts to what the session reports after any input.
-    pub(super) fn handle_session_events(&mut self, around: &mut Surroundings<'_>) -> Option<GoAway> {
+    /// Reacts to what the session reports after any input. The end comes last: what arrived together
+    /// with it counts.
+    pub(super) fn handle_session_events(&mut self, around: &mut Surroundings<'_>) -> Option<Ending> {
+        let mut go_away = None;
         while let Some(event) = self.session.poll_event() {
             match event {
                 yamux::Event::Incoming => self.accept_all(around),
@@ -214,15 +248,28 @@ impl Streams {
                         entry.wake_writable(id, around.events);
                     }
                 }
-                yamux::Event::OpenUnblocked => around.events.push(Event::OpenUnblocked),
-                yamux::Event::GoAway { code } => return Some(GoAway { code }),
+                yamux::Event::OpenUnblocked => self.wake_open(around.events),
+                yamux::Event::GoAway { code } => go_away = Some(Ending::GoAway(code)),
             }
         }
-        None
+        go_away.or_else(|| self.session.violation().map(Ending::Broke))
+    }
+
+    /// A blocked `open` would do something else now.
+    pub(super) fn wake_open(&mut self, events: &mut Events) {
+        if self.opening.wake() {
+            events.push(Event::OpenUnblocked);
+        }
     }
 
     fn accept_all(&mut self, around: &mut Surroundings<'_>) {
         while let Some(id) = self.session.accept() {
+            if self.entries.contains_key(&id) {
+                // The session is done with the old stream of this id, but the application still holds it.
+                // Ids must not be used twice (yamux spec, stream ids), so the new stream is the wrong one.
+                self.session.reset(id, codes::stream::PROTOCOL_VIOLATION);
+                continue;
+            }
             let negotiation = Negotiation::of_inbound_stream(around.served.clone());
             self.entries.insert(id, Entry::new(negotiation, around.negotiation_deadline, true));
             self.deadlines.insert((around.negotiation_deadline, id));
@@ -250,29 +297,35 @@ impl Streams {
 
     fn agree(&mut self, id: StreamId, protocol: ProtocolId, around: &mut Surroundings<'_>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        let writing_waited = !entry.is_writable_state();
         entry.state = EntryState::Agreed(protocol);
         self.deadlines.remove(&(entry.deadline, id));
-        if entry.released {
-            return self.forget(id, around.events);
-        }
         if entry.unaccepted {
             self.incoming.push_back(id);
             around.stats.streams_accepted = around.stats.streams_accepted.saturating_add(1);
-            if core::mem::take(&mut self.incoming_armed) {
+            if self.accepting.wake() {
                 around.events.push(Event::Incoming);
             }
             return;
         }
-        around.events.push(Event::Negotiated { id });
         if core::mem::take(&mut entry.finish_when_agreed) {
             // Nothing was written before: the quota is untouched and the stream is live.
             let _ = self.session.finish(id);
             entry.finished = true;
         }
-        if !matches!(self.session.peek(id), Err(yamux::ReadError::Blocked)) {
+        if let Some(code) = entry.stop_when_agreed.take() {
+            self.session.stop(id, code);
+        }
+        if entry.released {
+            return self.forget(id, around.events);
+        }
+        around.events.push(Event::Negotiated { id });
+        if has_something_to_read(&mut self.session, id) {
             entry.wake_readable(id, around.events);
         }
-        entry.wake_writable(id, around.events);
+        if writing_waited {
+            entry.wake_writable(id, around.events);
+        }
     }
 
     fn refuse(&mut self, id: StreamId, reason: RefuseReason, around: &mut Surroundings<'_>) {
@@ -280,24 +333,28 @@ impl Streams {
         self.session.reset(id, codes::stream::NEGOTIATION_FAILED);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         self.deadlines.remove(&(entry.deadline, id));
-        if entry.unaccepted || entry.released {
-            self.forget(id, around.events);
-        } else {
+        if entry.unaccepted && matches!(reason, RefuseReason::Reset(_)) {
+            self.session.count_unwanted_reset();
+        }
+        if entry.is_held() {
+            entry.finish_when_agreed = false;
             entry.state = EntryState::Refused(reason.clone());
             around.events.push(Event::Refused { id, reason });
             entry.wake_readable(id, around.events);
             entry.wake_writable(id, around.events);
+        } else {
+            self.forget(id, around.events);
         }
     }
 
     /// The application's end of the stream: now, or as soon as the protocol is agreed.
     pub(super) fn finish(&mut self, id: StreamId) -> Result<(), yamux::WriteError> {
-        let Some(entry) = self.entries.get_mut(&id) else { return Err(yamux::WriteError::Unknown) };
+        let Some((session, entry)) = self.held(id) else { return Err(yamux::WriteError::Unknown) };
         if entry.finished || entry.finish_when_agreed {
             return Err(yamux::WriteError::Finished);
         }
         if entry.is_writable_state() {
-            self.session.finish(id)?;
+            session.finish(id)?;
             entry.finished = true;
         } else {
             entry.finish_when_agreed = true;
@@ -305,17 +362,40 @@ impl Streams {
         Ok(())
     }
 
+    /// The application reads no more.
+    pub(super) fn stop(&mut self, id: StreamId, code: u32) {
+        let Some((session, entry)) = self.held(id) else { return };
+        if matches!(entry.state, EntryState::Negotiating(_)) {
+            entry.stop_when_agreed.get_or_insert(code);
+        } else {
+            session.stop(id, code);
+        }
+    }
+
+    /// The application cuts the stream off; nothing of it is left here.
+    pub(super) fn reset(&mut self, id: StreamId, code: u32, events: &mut Events) {
+        let Some((session, _)) = self.held(id) else { return };
+        session.reset(id, code);
+        self.forget(id, events);
+    }
+
     /// The application gives the stream up.
     ///
-    /// If it has finished its side while the answer to an optimistic proposal is still out, the stream
-    /// waits for it: a reset would race with the data and could undo it.
+    /// If it has finished its side while the answer to a proposal is still out, the stream waits for
+    /// it: a reset would race with the data and could undo it.
     pub(super) fn release(&mut self, id: StreamId, events: &mut Events) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.finished && matches!(entry.state, EntryState::Negotiating(_)) {
+        let lost = self.lost;
+        let Some((_, entry)) = self.held(id) else { return };
+        let finished = entry.finished || entry.finish_when_agreed;
+        if finished && !lost && matches!(entry.state, EntryState::Negotiating(_)) {
             entry.released = true;
             events.remove_stream(id);
         } else {
             self.forget(id, events);
+        }
+        if self.lost && self.entries.is_empty() {
+            // What reading has drained goes back, too.
+            self.session.end();
         }
     }
 
@@ -327,22 +407,33 @@ impl Streams {
         events.remove_stream(id);
     }
 
-    /// An event left the queue: its direction may be armed again.
-    pub(super) fn event_taken(&mut self, event: &Event) {
-        let (Event::Readable { id } | Event::Writable { id }) = event else { return };
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        match event {
-            Event::Readable { .. } => entry.readable = Wake::Idle,
-            _ => entry.writable = Wake::Idle,
-        }
+    /// An event's turn has come: its condition may be armed again. False if it is outdated.
+    pub(super) fn take_event(&mut self, event: &Event) -> bool {
+        let wake = match event {
+            Event::Incoming => Some(&mut self.accepting),
+            Event::OpenUnblocked => Some(&mut self.opening),
+            Event::Readable { id } => self.entries.get_mut(id).map(|entry| &mut entry.readable),
+            Event::Writable { id } => self.entries.get_mut(id).map(|entry| &mut entry.writable),
+            _ => None,
+        };
+        wake.is_none_or(Wake::take)
     }
 
-    /// The connection is lost: every blocked call can return now.
-    pub(super) fn wake_all(&mut self, events: &mut Events) {
+    /// The connection is lost: what nobody can use any more goes, and every blocked call can return.
+    pub(super) fn end(&mut self, events: &mut Events) {
+        self.lost = true;
+        self.deadlines.clear();
+        let unusable = |entry: &Entry| entry.released || (entry.unaccepted && !entry.is_agreed());
+        let ids: Vec<StreamId> = self.entries.iter().filter(|(_, entry)| unusable(entry)).map(|(id, _)| *id).collect();
+        self.session.end();
+        for id in ids {
+            self.forget(id, events);
+        }
         for (id, entry) in &mut self.entries {
             entry.wake_readable(*id, events);
             entry.wake_writable(*id, events);
         }
+        self.wake_open(events);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -353,6 +444,7 @@ impl Streams {
     /// Refuses the streams whose negotiation took too long.
     pub(super) fn expire_negotiations(&mut self, now: Instant, around: &mut Surroundings<'_>) {
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.deadlines.pop_first();
             self.refuse(id, RefuseReason::TimedOut, around);
         }
     }
@@ -365,4 +457,9 @@ impl Streams {
             .into_iter()
             .fold(self.session.memory_used(), usize::saturating_add)
     }
+}
+
+/// A read would return something; if not, the session reports when it would.
+fn has_something_to_read(session: &mut Session, id: StreamId) -> bool {
+    !matches!(session.peek(id), Err(yamux::ReadError::Blocked | yamux::ReadError::Unknown))
 }

@@ -20,14 +20,15 @@ const _: () = assert!(super::TRANSMIT_BUFFER == 4 * (MAX_RECORD_BODY + RECORD_OV
 const _: () = assert!(MIN_TRANSMIT >= RECORD_OVERHEAD + yamux::MIN_TRANSMIT_LEN);
 
 impl Connection {
-    /// Whether [`poll_transmit`](Self::poll_transmit) would produce bytes. Takes constant time.
+    /// Whether [`poll_transmit`](Self::poll_transmit) would produce bytes. Takes constant time, but
+    /// looks at every stream while a [`close`](Self::close) waits for the peer to take the last data.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
         !self.clear_output.is_empty()
             || !self.sealed_output.is_empty()
             || match &self.phase {
                 Phase::Open(streams) => {
-                    streams.session.wants_transmit() || (streams.draining.is_some() && streams.session.is_flushed())
+                    streams.session.wants_transmit() || (streams.draining.is_some() && streams.is_flushed())
                 }
                 _ => false,
             }
@@ -83,7 +84,7 @@ impl Connection {
             if rest.len() >= yamux::MIN_TRANSMIT_LEN {
                 len = len.saturating_add(streams.session.poll_transmit(self.now, rest));
             }
-            if let Some(code) = streams.draining.filter(|_| streams.session.is_flushed()) {
+            if let Some(code) = streams.draining.filter(|_| streams.is_flushed()) {
                 // All data has left: the GoAway is the last frame, because the peer drops everything at it.
                 self.say_goodbye(code, CloseReason::Local);
                 let rest = body.get_mut(len..).unwrap_or_default();

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::credentials;
 use crate::{
     Connection, ExpectedPeer, Instant, Link, Seed,
-    connection::{Config, Event, TRANSMIT_BUFFER},
+    connection::{Config, Event, MIN_TRANSMIT, TRANSMIT_BUFFER},
     seed::SeedStream,
 };
 
@@ -32,7 +32,8 @@ impl End {
     }
 }
 
-/// How the transport cuts the byte stream: what one write takes and what one read returns.
+/// How the transport cuts the byte stream: the room of one
+/// [`poll_transmit`](Connection::poll_transmit), at least [`MIN_TRANSMIT`], and what one read returns.
 #[derive(Debug)]
 pub enum Cuts {
     /// Everything at once.
@@ -234,18 +235,23 @@ impl Pair {
     pub fn transmit(&mut self, end: End) -> bool {
         let (now, latency) = (self.now, self.latency);
         let arrival = now.saturating_add(latency);
+        let cutter = &mut self.cutter;
         let side = match end {
             End::Dialer => &mut self.dialer,
             End::Listener => &mut self.listener,
         };
         let mut sent = VecDeque::new();
         while side.connection.wants_transmit() {
-            let Ok(n) = side.connection.poll_transmit(now, &mut self.scratch) else { break };
-            match self.scratch.get(..n) {
-                Some(bytes) if n > 0 => sent.push_back((arrival, Arrival::Bytes(bytes.to_vec()))),
-                _ => break,
+            let room = cutter.next().clamp(MIN_TRANSMIT, TRANSMIT_BUFFER);
+            let Some(buffer) = self.scratch.get_mut(..room) else { break };
+            let n = side.connection.poll_transmit(now, buffer).unwrap_or_default();
+            assert!(n > 0, "a connection that wants to transmit has something to transmit");
+            if let Some(bytes) = buffer.get(..n) {
+                sent.push_back((arrival, Arrival::Bytes(bytes.to_vec())));
             }
         }
+        let n = side.connection.poll_transmit(now, &mut self.scratch);
+        assert_eq!(n, Ok(0), "a connection that has something to transmit says so");
         let over = side.connection.wants_shutdown() || side.connection.is_closed();
         if over && !core::mem::replace(&mut side.shut_down, true) {
             sent.push_back((arrival, Arrival::Eof));

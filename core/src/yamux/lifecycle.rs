@@ -1,6 +1,6 @@
 //! How streams begin and end from our side, and the notes to the application.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use super::{
     OpenError, Session, StreamId,
@@ -58,6 +58,23 @@ impl Session {
         if self.own_go_away == OwnGoAway::None {
             self.own_go_away = OwnGoAway::Queued(code);
         }
+    }
+
+    /// The transport is over: nothing is framed from now on and what waits for it is dropped. What was
+    /// received stays readable until its stream is released, which then frees it at once.
+    pub(crate) fn end(&mut self) {
+        self.own_go_away = OwnGoAway::Sent;
+        self.pongs = VecDeque::new();
+        self.resets = VecDeque::new();
+        let released = self.streams.iter().filter(|(_, stream)| stream.released);
+        let released: Vec<StreamId> = released.map(|(id, _)| *id).collect();
+        for id in released {
+            self.forget(id);
+        }
+        for stream in self.streams.values_mut() {
+            stream.send.clear(&mut self.spares);
+        }
+        self.spares.drop_all();
     }
 
     /// Aborts both halves with `code` and forgets the stream: unsent and unread data is dropped, and

@@ -129,7 +129,10 @@ impl Session {
         self.acknowledge(id);
         if after_fin && length > 0 {
             self.stats.data_after_fin = self.stats.data_after_fin.saturating_add(1);
-            self.abort(id, RESET_PROTOCOL_VIOLATION);
+            self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(length.into());
+            self.reset_offender(id, RESET_PROTOCOL_VIOLATION);
+            self.expect_body(None, length, false);
+            return Ok(());
         }
         self.expect_body(Some(id), length, fin);
         Ok(())
@@ -251,6 +254,27 @@ impl Session {
         self.acknowledge(id);
         self.apply_remote_reset(id, code);
         Ok(())
+    }
+
+    /// Resets a stream on which the remote broke a rule. An application that holds it is told as if
+    /// the remote had reset it, so that no blocked call of it waits for ever.
+    fn reset_offender(&mut self, id: StreamId, code: u32) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        if !stream.is_held() {
+            return self.abort(id, code);
+        }
+        if stream.send_half != SendHalf::Finished || stream.recv_half != RecvHalf::Finished {
+            self.owe_reset(id, code);
+        }
+        self.apply_remote_reset(id, code);
+    }
+
+    /// Counts an inbound stream that the remote reset before it agreed on a protocol, like one that was
+    /// reset before it was accepted.
+    pub(crate) fn count_unwanted_reset(&mut self) {
+        if let Err(violation) = self.flood.unaccepted_reset(&self.config) {
+            self.fail(violation);
+        }
     }
 
     fn apply_remote_reset(&mut self, id: StreamId, code: u32) {

@@ -1,8 +1,10 @@
 //! Connections over an in-memory transport in virtual time.
 
 mod app;
+mod chaos;
 mod close;
 mod hostile;
+mod races;
 mod streams;
 mod upgrade;
 

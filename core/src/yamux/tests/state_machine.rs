@@ -131,8 +131,20 @@ fn data_after_fin_resets_the_stream_and_not_the_session() {
     let mut session = accepted();
     recv(&mut session, &[data(FIN, 1, b"ab"), data(NONE, 1, b"c"), update(SYN, 3, 0)]).unwrap();
     assert_eq!(sent(&mut session), [(WindowUpdate, RST, 1, 0x1004)]);
-    assert_eq!(session.read(id(1), &mut [0]), Err(ReadError::Unknown));
+    assert_eq!(read_all(&mut session, id(1)), (b"ab".to_vec(), Ok(())));
     assert_eq!((session.stats().data_after_fin, session.accept()), (1, Some(id(3))));
+    assert_eq!((session.stats().bytes_discarded, session.stream_count()), (1, 2));
+}
+
+#[test]
+fn a_writer_is_told_that_its_stream_was_reset_for_data_after_fin() {
+    let mut session = accepted();
+    while session.write(id(1), &[7; 100_000]).is_ok() {}
+    recv(&mut session, &[update(FIN, 1, 0), data(NONE, 1, b"c")]).unwrap();
+    assert_eq!(events(&mut session), [Event::Readable(id(1)), Event::Writable(id(1))]);
+    assert_eq!(session.write(id(1), b"x"), Err(WriteError::Reset(0x1004)));
+    session.release(id(1));
+    assert!(session.is_idle());
 }
 
 #[test]
