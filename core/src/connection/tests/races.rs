@@ -388,7 +388,8 @@ fn an_early_end_is_a_denial_only_within_the_window_and_before_any_frame() {
 
 #[test]
 fn a_goodbye_or_an_end_of_the_peer_cuts_a_drain_short() {
-    let ends: [(fn(&mut RawPeer), CloseReason); 3] = [
+    type End = fn(&mut RawPeer);
+    let ends: [(End, CloseReason); 3] = [
         (|peer| peer.send(&go_away(5)), CloseReason::Remote { code: 5 }),
         (|peer| peer.connection.handle_recv_eof(peer.now), CloseReason::Eof),
         (|peer| peer.connection.handle_io_error(peer.now), CloseReason::Io),
