@@ -23,7 +23,7 @@ use crate::{
 
 /// Task runs after which [`Simulation::block_on`] gives up: tasks that wake each other for ever would
 /// otherwise hang a test.
-const MAX_STEPS: u64 = 50_000_000;
+const MAX_STEPS: u64 = 2_000_000;
 
 /// A small world with its own time, network and luck.
 ///
@@ -51,7 +51,7 @@ pub enum Stalled {
         /// The tasks that wait, by name. The awaited future is not among them.
         tasks: Vec<String>,
     },
-    /// Tasks ran 50 million times without an end.
+    /// Tasks ran 2 million times without an end.
     #[error("no end in sight; live tasks: {}", tasks.join(", "))]
     Endless {
         /// The live tasks by name.
