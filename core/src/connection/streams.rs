@@ -125,6 +125,9 @@ impl Entry {
             let EntryState::Negotiating(negotiation) = &mut self.state else { return None };
             let (consumed, step) = match session.peek(id) {
                 Err(yamux::ReadError::Blocked) => return None,
+                Err(yamux::ReadError::Reset(codes::stream::NEGOTIATION_FAILED)) => {
+                    return Some(Err(RefuseReason::Unsupported));
+                }
                 Err(yamux::ReadError::Reset(code)) => return Some(Err(RefuseReason::Reset(code))),
                 Err(_) => return Some(Err(RefuseReason::Reset(codes::stream::NO_ERROR))),
                 Ok([]) => (0, negotiation.handle_eof()),
@@ -330,8 +333,13 @@ impl Streams {
 
     fn refuse(&mut self, id: StreamId, reason: RefuseReason, around: &mut Surroundings<'_>) {
         around.stats.streams_refused = around.stats.streams_refused.saturating_add(1);
-        self.session.reset(id, codes::stream::NEGOTIATION_FAILED);
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.unaccepted && reason == RefuseReason::Unsupported {
+            // Our `na` is the better answer; a reset would overtake it.
+            let _ = self.session.finish(id);
+        } else {
+            self.session.reset(id, codes::stream::NEGOTIATION_FAILED);
+        }
         self.deadlines.remove(&(entry.deadline, id));
         if entry.unaccepted && matches!(reason, RefuseReason::Reset(_)) {
             self.session.count_unwanted_reset();

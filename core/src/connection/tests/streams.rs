@@ -102,6 +102,36 @@ fn an_unsupported_protocol_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_refusal_is_not_overtaken_by_the_data_that_was_sent_in_hope() {
+    let mut pair = open_pair();
+    let now = pair.now;
+    let id = pair.dialer.connection.open(now, &[OTHER]).unwrap();
+    pair.dialer.connection.stream(id).write(b"\x00 this is no negotiation").unwrap();
+    pair.settle();
+    let refused = Event::Refused { id, reason: RefuseReason::Unsupported };
+    assert_eq!(events(&mut pair, End::Dialer), [refused, Event::Readable { id }]);
+    pair.dialer.connection.stream(id).release();
+    pair.settle();
+    for end in End::BOTH {
+        assert_eq!(pair.connection(end).stats().streams, 0, "{end:?}");
+    }
+}
+
+#[test]
+fn a_peer_may_refuse_with_a_reset_that_says_so() {
+    let mut peer = RawPeer::new(Role::Dialer, serving(&[]));
+    peer.upgrade();
+    let id = peer.connection.open(peer.now, &[ECHO]).unwrap();
+    peer.receive();
+    let mut reset = alloc::vec![0, 1, 0, 8];
+    reset.extend(id.get().to_be_bytes());
+    reset.extend(codes::stream::NEGOTIATION_FAILED.to_be_bytes());
+    peer.send(&reset);
+    let events: Vec<Event> = core::iter::from_fn(|| peer.connection.poll_event()).collect();
+    assert!(events.contains(&Event::Refused { id, reason: RefuseReason::Unsupported }), "{events:?}");
+}
+
+#[test]
 fn the_set_of_served_protocols_can_change() {
     let mut pair = open_pair();
     pair.listener.connection.serve([OTHER].into_iter().collect());
