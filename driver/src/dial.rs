@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use septa_core::{ExpectedPeer, Instant, Multiaddr, multiaddr::Protocol};
+use septa_core::{ExpectedPeer, Instant, Multiaddr, connection::CloseReason, multiaddr::Protocol};
 
 use crate::{
     connection::Connection,
@@ -69,9 +69,11 @@ async fn attempt(
     let handle = Handle::new(&shared);
     let opened = shared.wait(
         |inner| &mut inner.phase,
-        |inner| {
-            let reason = inner.reason().or_else(|| inner.over());
-            reason.map(Err).or_else(|| inner.opened().map(Ok))
+        |inner| match (inner.opened(), inner.reason().or_else(|| inner.over())) {
+            // This end may think that it is open before it hears that it is not wanted.
+            (_, Some(reason @ CloseReason::DeniedByRemote)) | (None, Some(reason)) => Some(Err(reason)),
+            (Some(peer), _) => Some(Ok(peer)),
+            (None, None) => None,
         },
     );
     match opened.await {

@@ -141,3 +141,31 @@ fn a_dropped_shutdown_goes_on() {
         assert_eq!(world.bob.stats().live_tasks, 0);
     });
 }
+
+#[test]
+fn a_greeting_followed_by_an_immediate_close_is_heard() {
+    for conditions in conditions(8) {
+        let world = World::with(conditions, |alice| alice.serve([ECHO]), |bob| bob);
+        world.run(async {
+            let listener = world.bob.listen(&world.bob_addr()).await.unwrap();
+            let addr = world.bob_addr();
+            let greet = async {
+                let far = listener.accept().await.unwrap();
+                let mut stream = far.open_stream(&[ECHO]).await.unwrap();
+                stream.write_all(b"welcome").await.unwrap();
+                stream.close().await.unwrap();
+                far.close(4);
+                stream
+            };
+            let hear = async {
+                let near = world.alice.connect(&addr, ExpectedPeer::Any).await.unwrap();
+                let mut inbound = near.accept_stream().await.unwrap();
+                let mut greeting = [0; 7];
+                inbound.read_exact(&mut greeting).await.unwrap();
+                assert_eq!((&greeting, near.closed().await), (b"welcome", CloseReason::Remote { code: 4 }));
+            };
+            join(greet, hear).await;
+        });
+        world.end();
+    }
+}
