@@ -299,3 +299,25 @@ fn a_panic_of_the_application_disturbs_nobody() {
     assert_eq!(world.simulation.take_panics().len(), 1);
     world.end();
 }
+
+#[test]
+fn small_writes_leave_together() {
+    let world = World::new(calm());
+    world.run(async {
+        let (near, far, _listener) = world.connected().await;
+        let mut stream = near.open_stream(&[ECHO]).await.unwrap();
+        stream.negotiated().await.unwrap();
+        let before = near.stats().records_sent;
+        for _ in 0..1000 {
+            stream.write_all(&[1; 100]).await.unwrap();
+        }
+        stream.close().await.unwrap();
+        let mut inbound = far.accept_stream().await.unwrap();
+        inbound.close().await.unwrap();
+        assert_eq!(read_to_end(&mut inbound).await.unwrap().len(), 100_000);
+        // 100 kB in records of 16 KiB, and not one for each write.
+        let records = near.stats().records_sent - before;
+        assert!((7..=10).contains(&records), "{records}");
+    });
+    world.end();
+}
