@@ -66,16 +66,27 @@ fn drive(
     let mut input = vec![0; 64 * 1024];
     let mut half_closed = false;
     socket.set_nodelay(true)?;
+    // A blocking write keeps this loop from reporting `handle_transmit_blocked`: the socket watches for a stall.
     socket.set_write_timeout(Some(Duration::from_secs(30)))?;
-    while !connection.is_closed() {
-        while let Some(event) = connection.poll_event() {
-            application(&mut connection, now(), event);
-        }
-        while connection.wants_transmit() {
-            let n = connection.poll_transmit(now(), &mut output)?;
-            if socket.write_all(&output[..n]).is_err() {
-                connection.handle_io_error(now());
+    loop {
+        // Events make output, and output that has left makes events: go on until neither is left.
+        let mut settled = false;
+        while !settled {
+            settled = true;
+            while let Some(event) = connection.poll_event() {
+                application(&mut connection, now(), event);
             }
+            while connection.wants_transmit() {
+                settled = false;
+                let n = connection.poll_transmit(now(), &mut output)?;
+                if socket.write_all(&output[..n]).is_err() {
+                    connection.handle_io_error(now());
+                }
+            }
+        }
+        // Only now: what arrived together with the end was an event, too.
+        if connection.is_closed() {
+            break;
         }
         if connection.wants_shutdown() && !half_closed {
             half_closed = true;
@@ -84,6 +95,7 @@ fn drive(
         }
         let wait = connection.poll_timeout().map(|at| at.saturating_duration_since(now()));
         socket.set_read_timeout(wait.map(|wait| wait.max(Duration::from_millis(1))))?;
+        // Never 0 here. With manual admission it can be: then do not read, an empty read looks like the end.
         let room = connection.recv_room().min(input.len());
         match socket.read(&mut input[..room]) {
             Ok(0) => connection.handle_recv_eof(now()),
@@ -105,7 +117,8 @@ fn echo(connection: &mut Connection, _now: Instant, event: Event) {
         Event::Incoming => while connection.accept().is_some() {},
         Event::Readable { id } => {
             let mut buffer = [0; 1024];
-            // A larger echo would have to keep what `write` does not take.
+            // What does not fit the send quota is lost here; an echo of more than a line keeps it until
+            // `Writable`.
             while let Ok(n) = connection.stream(id).read(&mut buffer) {
                 if n == 0 {
                     let _ = connection.stream(id).finish();

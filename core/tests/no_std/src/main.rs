@@ -22,10 +22,14 @@ mod arena;
 
 use core::{ffi::c_int, hint::black_box, panic::PanicInfo, time::Duration};
 
+use alloc::{sync::Arc, vec};
+
 use septa_core::{
-    Identity, Instant, ProtocolId, Seed,
+    Connection, ExpectedPeer, Identity, Instant, Link, ProtocolId, Seed,
+    connection::{Config, TRANSMIT_BUFFER},
     crypto::RustCrypto,
     multistream::{Dialer, Listener, Progress},
+    noise::Credentials,
 };
 
 #[link(name = "c")]
@@ -57,6 +61,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
     seeds_and_time();
     identities();
     negotiation();
+    connections();
     0
 }
 
@@ -97,4 +102,45 @@ fn negotiation() {
         }
     }
     panic!("the ends agreed on nothing");
+}
+
+/// Two connections shake hands in memory, and one byte goes there and back.
+fn connections() {
+    let echo = ProtocolId::from_static("/echo/1.0.0");
+    let now = Instant::EPOCH;
+    let credentials = |number: u8| {
+        let identity = Identity::generate(Seed::from_bytes(black_box([number; 32])));
+        Arc::new(Credentials::new(&identity, Arc::new(RustCrypto), Seed::from_bytes([number; 32])))
+    };
+    let (one, two) = (credentials(1), credentials(2));
+    let expected = ExpectedPeer::Exactly(two.peer_id());
+    let config = Arc::new(Config { protocols: [echo.clone()].into_iter().collect(), ..Config::default() });
+    let seed = |number: u8| Seed::from_bytes(black_box([number; 32]));
+    let mut dialer = Connection::new(Link::dialer(expected, seed(3)), config.clone(), one, now);
+    let mut listener = Connection::new(Link::listener(seed(4)), config, two, now);
+    settle(&mut dialer, &mut listener, now);
+    assert!(dialer.is_open() && listener.is_open());
+
+    let id = dialer.open(now, &[echo]).unwrap();
+    assert!(dialer.stream(id).write(black_box(b"!")) == Ok(1));
+    settle(&mut dialer, &mut listener, now);
+    assert!(listener.accept() == Some(id));
+    let mut byte = [0; 2];
+    assert!(listener.stream(id).read(&mut byte) == Ok(1));
+    assert!(listener.stream(id).write(&byte[..1]) == Ok(1));
+    settle(&mut dialer, &mut listener, now);
+    assert!(dialer.stream(id).read(&mut byte) == Ok(1));
+    assert!(byte[0] == b'!');
+}
+
+/// Carries bytes between the two until neither has any.
+fn settle(dialer: &mut Connection, listener: &mut Connection, now: Instant) {
+    let mut wire = vec![0; TRANSMIT_BUFFER];
+    while dialer.wants_transmit() || listener.wants_transmit() {
+        let sent = dialer.poll_transmit(now, &mut wire).unwrap();
+        assert!(listener.handle_recv(now, &mut wire[..sent]).is_ok());
+        let sent = listener.poll_transmit(now, &mut wire).unwrap();
+        assert!(dialer.handle_recv(now, &mut wire[..sent]).is_ok());
+        while dialer.poll_event().is_some() || listener.poll_event().is_some() {}
+    }
 }
