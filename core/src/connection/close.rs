@@ -49,9 +49,19 @@ impl Connection {
         }
     }
 
-    /// The transport has ended: no more input will come.
+    /// The transport has ended: no more input will come, and none should be read.
+    ///
+    /// This closes the connection, unless plaintext of the peer waits for admission: then
+    /// [`recv_room`](Self::recv_room) is 0 until [`admit`](Self::admit) or [`deny`](Self::deny).
     pub fn handle_recv_eof(&mut self, now: Instant) {
         self.advance(now);
+        if let Phase::Secured(upgrade) = &mut self.phase
+            && !upgrade.admitted
+            && !upgrade.pending.is_empty()
+        {
+            upgrade.ended = true;
+            return;
+        }
         let reason = if self.is_inside_message() {
             CloseReason::Truncated
         } else if self.was_denied(0) {
@@ -124,11 +134,12 @@ impl Connection {
         }
     }
 
-    /// Sends a GoAway and lingers, if the peer speaks Yamux by now; closes at once otherwise.
+    /// Sends a GoAway and lingers, if the peer speaks Yamux by now and has not gone; closes at once
+    /// otherwise.
     pub(super) fn say_goodbye(&mut self, code: u32, reason: CloseReason) {
         let speaks_yamux = match &self.phase {
             Phase::Open(_) => true,
-            Phase::Secured(upgrade) => !matches!(upgrade.muxer, Muxer::Negotiating(_)),
+            Phase::Secured(upgrade) => !matches!(upgrade.muxer, Muxer::Negotiating(_)) && !upgrade.ended,
             _ => false,
         };
         if speaks_yamux {

@@ -16,7 +16,7 @@ use crate::{PeerId, PublicKey, Seed, noise};
 /// | | `Closed` | error, end of stream, timeout, `close` |
 /// | `Secured` | `Open` | the muxer is agreed *and* the peer is admitted |
 /// | | `Lingering` | denied or broken, and Yamux was agreed early: a GoAway tells the peer |
-/// | | `Closed` | error, end of stream, timeout, `close`, otherwise denied |
+/// | | `Closed` | error, end of stream with nothing waiting, timeout, `close`, otherwise denied |
 /// | `Open` | `Lingering` | drained after `close`, GoAway received, or the peer broke a rule |
 /// | | `Closed` | end of stream, transport error, write stall, keep-alive timeout |
 /// | `Lingering` | `Closed` | end of stream, transport error, or the linger timeout |
@@ -50,6 +50,9 @@ pub(super) struct Upgrade {
     /// Plaintext that belongs to the muxer but must wait for admission, at most
     /// [`MAX_RECV`](super::MAX_RECV) bytes.
     pub(super) pending: Vec<u8>,
+    /// The peer has ended its side behind `pending`. That counts once the peer is admitted: it may have
+    /// said all it had to say.
+    pub(super) ended: bool,
 }
 
 /// How far the choice of the muxer is.

@@ -27,6 +27,7 @@ impl Connection {
     #[must_use]
     pub fn recv_room(&self) -> usize {
         let held = match &self.phase {
+            Phase::Secured(upgrade) if upgrade.ended => MAX_RECV,
             Phase::Secured(upgrade) => {
                 let partial = self.records.as_ref().map_or(0, Records::partial_len);
                 upgrade.pending.len().saturating_add(partial)
@@ -136,7 +137,7 @@ impl Connection {
             Muxer::Negotiating(negotiation)
         };
         let admitted = self.config.admission == Admission::Automatic;
-        self.phase = Phase::Secured(Box::new(Upgrade { muxer, admitted, pending: Default::default() }));
+        self.phase = Phase::Secured(Box::new(Upgrade { muxer, admitted, pending: Default::default(), ended: false }));
         if peer == self.credentials.peer_id() {
             self.deny(self.now, DenyReason::SelfDial);
         } else {
@@ -226,12 +227,16 @@ impl Connection {
             return;
         }
         let pending = mem::take(&mut upgrade.pending);
+        let ended = upgrade.ended;
         let session = Session::new(self.role, self.config.yamux.clone(), self.now);
         self.phase = Phase::Open(Box::new(Streams::new(session, self.now)));
         self.timers.stop(super::Timer::Upgrade);
         self.events.push(Event::Open);
         self.recv_plaintext(&pending);
         self.after_input();
+        if ended {
+            self.handle_recv_eof(self.now);
+        }
     }
 
     /// Turns what the session reports into events, negotiations and, at a GoAway, the end.

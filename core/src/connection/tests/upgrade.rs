@@ -241,6 +241,39 @@ fn manual_admission_holds_yamux_back_and_bounds_what_waits() {
 }
 
 #[test]
+fn a_peer_that_says_all_and_leaves_before_it_is_admitted_is_still_heard() {
+    for admit in [true, false] {
+        let mut config = serving(&[ECHO]);
+        config.admission = Admission::Manual;
+        let mut pair = Pair::new(PairConfig { listener: config, ..echo_pair() });
+        pair.run_until(|pair| pair.dialer.connection.is_open());
+        let now = pair.now;
+        let dialer = &mut pair.dialer.connection;
+        let id = dialer.open(now, &[ECHO]).unwrap();
+        dialer.stream(id).write(b"said and gone").unwrap();
+        dialer.stream(id).finish().unwrap();
+        pair.settle();
+        pair.dialer.connection.handle_io_error(now);
+        pair.settle();
+        let listener = &mut pair.listener.connection;
+        assert!(!listener.is_closed());
+        assert_eq!(listener.recv_room(), 0, "there is nothing more to read");
+        if admit {
+            listener.admit(now);
+            assert_eq!(listener.close_reason(), Some(&CloseReason::Eof));
+            assert_eq!(listener.accept(), Some(id));
+            assert_eq!(read_all(listener, id), (b"said and gone".to_vec(), Ok(())));
+        } else {
+            listener.deny(now, DenyReason::Limit);
+            assert_eq!(listener.close_reason(), Some(&CloseReason::Denied(DenyReason::Limit)));
+            assert_eq!(listener.accept(), None);
+        }
+        assert!(listener.is_closed() && !listener.wants_transmit());
+        assert_eq!(listener.poll_timeout(), None);
+    }
+}
+
+#[test]
 fn more_input_than_there_is_room_for_is_refused_whole() {
     let mut pair = open_pair();
     let now = pair.now;
