@@ -1,0 +1,12 @@
+//! Septa on tokio against rust-libp2p, over real sockets. Every scenario runs twice: Septa dials, and
+//! Septa listens. Who opens a stream is another question, so most scenarios about streams come in a
+//! version for each opener too.
+//!
+//! One test binary, because linking libp2p takes longer than most of the tests.
+
+mod closing;
+mod connecting;
+mod idle;
+mod services;
+mod streams;
+mod support;
