@@ -4,6 +4,7 @@
 //!
 //! One test binary, because linking libp2p takes longer than most of the tests.
 
+mod binary;
 mod closing;
 mod connecting;
 mod idle;
