@@ -106,9 +106,7 @@ impl Session {
         if stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Open {
             return self.abort(id, code);
         }
-        if stream.send_half == SendHalf::Finishing {
-            stream.reset_after_fin.get_or_insert(code);
-        }
+        stream.reset_after_fin.get_or_insert(code);
         stream.stopped = true;
         stream.readable = false;
         stream.drop_received(&mut self.spares);

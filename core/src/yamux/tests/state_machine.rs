@@ -237,6 +237,10 @@ fn a_finished_stream_whose_reader_stops_is_reset_and_an_open_one_drains() {
     recv(&mut session, &[data(NONE, 1, &[0; 200_000])]).unwrap();
     assert_eq!(sent(&mut session), [(WindowUpdate, NONE, 1, 200_000)], "the writer must not stall");
     assert_eq!((session.memory_used(), session.read(id(1), &mut [0])), (0, Err(ReadError::Unknown)));
+    session.write(id(1), b"x").unwrap();
+    session.finish(id(1)).unwrap();
+    assert_eq!(sent(&mut session), [(Data, FIN, 1, 1), (WindowUpdate, RST, 1, 4)]);
+    assert!(session.is_idle());
 
     let mut session = accepted();
     session.write(id(1), b"x").unwrap();
