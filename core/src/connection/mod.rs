@@ -99,6 +99,8 @@ pub struct Connection {
     timers: TimerTable<Timer, TIMERS>,
     events: Events,
     reason: Option<CloseReason>,
+    /// Bytes received since the connection lingers.
+    discarded: usize,
     stats: Stats,
 }
 
@@ -147,6 +149,7 @@ impl Connection {
             timers,
             events: Events::default(),
             reason: None,
+            discarded: 0,
             stats: Stats::default(),
         }
     }

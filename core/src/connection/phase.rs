@@ -20,6 +20,7 @@ use crate::{PeerId, PublicKey, Seed, noise};
 /// | `Open` | `Lingering` | drained after `close`, GoAway received, or the peer broke a rule |
 /// | | `Closed` | end of stream, transport error, write stall, keep-alive timeout |
 /// | `Lingering` | `Closed` | end of stream, transport error, or the linger timeout |
+/// | | `Closed` | the peer broke a rule and goes on talking |
 pub(super) enum Phase {
     /// multistream-select for the security protocol, in the clear.
     Negotiating(Box<Clear>),

@@ -17,6 +17,9 @@ use crate::{
     yamux::Session,
 };
 
+/// How many bytes are read from a peer that broke a rule before the connection is cut. Stops it from
+/// keeping us busy, after the verdict, until the linger timeout.
+pub(super) const MAX_DISCARDED: usize = 256 * 1024;
 /// First byte of a multistream-select header, its length; no Yamux header starts so.
 const MULTISTREAM_FIRST_BYTE: u8 = 0x13;
 /// First byte of every Yamux header, its version; no multistream-select message starts so.
@@ -58,12 +61,25 @@ impl Connection {
                     self.recv_records(rest);
                     break;
                 }
-                Phase::Lingering(_) | Phase::Closed(_) => break,
+                Phase::Lingering(_) => {
+                    self.discard(rest.len());
+                    break;
+                }
+                Phase::Closed(_) => break,
             };
             rest = mem::take(&mut rest).get_mut(consumed..).unwrap_or_default();
         }
         self.after_input();
         Ok(())
+    }
+
+    /// Counts input that nobody will read. A peer that broke a rule has no claim to our patience: past
+    /// [`MAX_DISCARDED`] it is cut off, although it may then not see the GoAway.
+    fn discard(&mut self, len: usize) {
+        self.discarded = self.discarded.saturating_add(len);
+        if self.discarded > MAX_DISCARDED && matches!(self.reason, Some(CloseReason::Protocol(_))) {
+            self.closed(CloseReason::Eof);
+        }
     }
 
     fn recv_negotiation(&mut self, data: &[u8]) -> usize {

@@ -50,6 +50,22 @@ fn a_body_beyond_the_window_is_refused_from_its_header() {
 }
 
 #[test]
+fn a_peer_that_broke_a_rule_and_goes_on_talking_is_cut_off() {
+    let mut peer = hostile_peer();
+    peer.send(&frame(DATA, SYN, 1, u32::MAX));
+    assert_broke(&mut peer, Violation::CreditExceeded);
+    let reason = peer.connection.close_reason().cloned();
+    for _ in 0..receive::MAX_DISCARDED / 1024 {
+        assert!(!peer.connection.is_closed());
+        peer.send_raw(&[0; 1024]);
+    }
+    assert!(!peer.connection.is_closed());
+    peer.send_raw(&[0]);
+    assert!(peer.connection.is_closed());
+    assert_eq!(peer.connection.close_reason().cloned(), reason);
+}
+
+#[test]
 fn a_window_that_overflows_is_refused() {
     let mut peer = hostile_peer();
     peer.send(&frame(WINDOW_UPDATE, SYN, 1, 0));
