@@ -2,7 +2,7 @@
 //!
 //! The other end is a foreign program with a clock of its own, so this is real time and cannot be
 //! simulated. All cases wait at the same time, in one test: libtest runs as many tests at once as there are
-//! processors, and six waits one after another would be most of the suite.
+//! processors, and eight waits one after another would be most of the suite.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ async fn fifteen_idle_seconds_end_only_the_connection_that_has_no_stream() {
             a_patient_peer_stays(Role::Dialer),
             a_patient_peer_stays(Role::Listener),
             our_open_stream_keeps_a_default_peer(Role::Dialer),
+            our_open_stream_keeps_a_default_peer(Role::Listener),
+            their_open_stream_keeps_a_default_peer(Role::Dialer),
             their_open_stream_keeps_a_default_peer(Role::Listener),
             a_default_peer_without_a_stream_closes_normally(Role::Dialer),
             a_default_peer_without_a_stream_closes_normally(Role::Listener),
