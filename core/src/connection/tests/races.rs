@@ -487,3 +487,18 @@ fn a_negotiation_message_fits_the_smallest_quota() {
     assert_eq!(pair.listener.connection.accept(), Some(id));
     assert!(events(&mut pair, End::Dialer).contains(&Event::Negotiated { id }));
 }
+
+#[test]
+fn a_stream_that_was_released_before_its_data_left_is_gone_with_the_connection() {
+    let mut pair = open_pair();
+    let id = open_stream(&mut pair, End::Dialer);
+    let dialer = &mut pair.dialer.connection;
+    dialer.stream(id).write(&[1; 100_000]).unwrap();
+    dialer.stream(id).finish().unwrap();
+    dialer.stream(id).release();
+    assert_eq!(dialer.stats().streams, 1, "its data is still to leave");
+    let now = pair.now;
+    dialer.handle_io_error(now);
+    assert_eq!(dialer.stats().streams, 0);
+    assert!(dialer.memory_used() < 2048, "{}", dialer.memory_used());
+}
