@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use rand_chacha::ChaCha20Rng;
+use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -66,8 +66,11 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// An endless stream of pseudo-random bytes (ChaCha20).
+/// An endless stream of pseudo-random bytes (ChaCha20), wiped when dropped.
 pub struct SeedStream(ChaCha20Rng);
+
+// The generator wipes its own state and buffer; the wrapper has nothing else to wipe.
+impl ZeroizeOnDrop for SeedStream where ChaCha20Rng: ZeroizeOnDrop {}
 
 impl SeedStream {
     /// Fills `out`.
@@ -125,6 +128,13 @@ mod tests {
         for (i, key) in keys.iter().enumerate() {
             assert!(!keys[..i].contains(key), "key {i} repeats");
         }
+    }
+
+    #[test]
+    fn seeds_and_their_streams_are_wiped_when_dropped() {
+        fn wiped<T: ZeroizeOnDrop>() {}
+        wiped::<Seed>();
+        wiped::<SeedStream>();
     }
 
     #[test]
