@@ -76,9 +76,9 @@ impl Stream<'_> {
         self.connection.reset_stream(self.id, code);
     }
 
-    /// The reader is no longer interested: further input is discarded and reads return `Unknown`. If
-    /// this end has finished already, the peer is told with a reset; otherwise the stream lives on for
-    /// writing until [`release`](Self::release). Does nothing once the connection is over.
+    /// The reader is no longer interested: further input is discarded and reads return `Unknown`. The
+    /// stream lives on for writing; once this end has finished, before or after, the peer is told with a
+    /// reset that carries `code`. Does nothing once the connection is over.
     pub fn stop(&mut self, code: u32) {
         if let (Some(streams), None) = self.connection.streams_mut() {
             streams.stop(self.id, code);

@@ -99,8 +99,8 @@ impl Session {
     /// The application reads no more; reads fail with `Unknown` from now on.
     ///
     /// While our half is open, input is dropped and its credit returned, so that the remote does not
-    /// stall. Once our half is finished nobody needs the stream: it is reset with `code`, after the
-    /// FIN, and forgotten.
+    /// stall. Once our half is finished, now or later, nobody needs the stream: it is reset with `code`,
+    /// after the FIN, and forgotten.
     pub fn stop(&mut self, id: StreamId, code: u32) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.is_held()) else { return };
         if stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Open {

@@ -150,6 +150,28 @@ fn a_peer_that_stops_at_any_step_runs_into_the_upgrade_timeout() {
     }
 }
 
+#[test]
+fn a_transport_that_ends_at_any_byte_of_the_upgrade_is_a_named_end() {
+    for end in End::BOTH {
+        let mut bytes_before_end = 0;
+        loop {
+            let mut pair = Pair::new(echo_pair());
+            let stopped = stop_after(&mut pair, end, bytes_before_end);
+            let now = pair.now;
+            let connection = pair.connection(end);
+            connection.handle_recv_eof(now);
+            assert!(connection.is_closed());
+            let named = [CloseReason::Eof, CloseReason::Truncated, CloseReason::DeniedByRemote];
+            assert!(named.contains(connection.close_reason().unwrap()), "{end:?} at {bytes_before_end}");
+            if !stopped {
+                break;
+            }
+            bytes_before_end += 1;
+        }
+        assert!(bytes_before_end > 200, "the handshake has more bytes than that");
+    }
+}
+
 /// Feeds `end` only the first `limit` bytes of its peer; false if that was enough to open.
 fn stop_after(pair: &mut Pair, end: End, limit: usize) -> bool {
     let mut left = limit;
