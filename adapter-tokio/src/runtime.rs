@@ -30,6 +30,7 @@ impl TokioRuntime {
     ///
     /// # Errors
     /// This is not called within a tokio runtime, or the operating system gives no randomness.
+    #[expect(clippy::disallowed_methods, reason = "the adapter is where randomness comes from")]
     pub fn current() -> io::Result<Self> {
         let handle = Handle::try_current().map_err(io::Error::other)?;
         let mut seed = [0; 32];
