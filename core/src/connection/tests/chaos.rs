@@ -104,18 +104,12 @@ struct World {
     /// By stream and the end that writes.
     directions: BTreeMap<(StreamId, usize), Direction>,
     closed: [usize; 2],
-    /// What the applications saw, for comparison.
-    log: Vec<String>,
 }
 
 impl World {
     fn new(config: PairConfig, open: bool) -> Self {
         let pair = if open { Pair::open(config) } else { Pair::new(config) };
-        Self { pair, held: Default::default(), directions: BTreeMap::new(), closed: [0; 2], log: Vec::new() }
-    }
-
-    fn note(&mut self, what: impl core::fmt::Debug) {
-        self.log.push(std::format!("{what:?}"));
+        Self { pair, held: Default::default(), directions: BTreeMap::new(), closed: [0; 2] }
     }
 
     fn apply(&mut self, end: End, op: &Op) {
@@ -126,7 +120,6 @@ impl World {
             Op::Open { several } => {
                 let protocols = if *several { &[OTHER, ECHO][..] } else { &[ECHO][..] };
                 let opened = self.pair.connection(end).open(now, protocols);
-                self.note(&opened);
                 self.held[end as usize].extend(opened.ok());
             }
             Op::Write { pick: number, len } => {
@@ -143,7 +136,6 @@ impl World {
                 if let Some(id) = pick(number) {
                     let finished = self.pair.connection(end).stream(id).finish();
                     self.directions.entry((id, end as usize)).or_default().finished |= finished.is_ok();
-                    self.note(finished);
                 }
             }
             Op::Stop(number) => {
@@ -172,7 +164,6 @@ impl World {
         let data: Vec<u8> = (start..start + len).map(|at| at.wrapping_mul(31).to_le_bytes()[0] ^ end as u8).collect();
         let written = self.pair.connection(end).stream(id).write(&data);
         direction.sent.extend(&data[..written.clone().unwrap_or(0)]);
-        self.note(&written);
         written
     }
 
@@ -187,7 +178,6 @@ impl World {
             let whole = direction.finished && direction.received.len() == direction.sent.len();
             assert!(whole, "{end:?} saw an early end of {id}");
         }
-        self.note(&got);
         got
     }
 
@@ -211,7 +201,6 @@ impl World {
             assert_eq!(at + 1, events.len(), "Closed comes last");
             self.closed[end as usize] += 1;
         }
-        self.log.extend(distinct);
         let some = !events.is_empty();
         for event in events {
             match event {
@@ -226,8 +215,8 @@ impl World {
                 Event::Writable { id } => assert_ne!(self.write(end, id, 1000), Err(WriteError::Blocked), "{id}"),
                 Event::OpenUnblocked => {
                     let now = self.pair.now;
+                    // The peer may have taken the place since; then the event comes again.
                     let opened = self.pair.connection(end).open(now, &[ECHO]);
-                    assert_ne!(opened, Err(OpenError::Blocked));
                     self.held[end as usize].extend(opened.ok());
                 }
                 _ => {}
@@ -306,36 +295,6 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn however_the_transport_cuts_the_applications_see_the_same(
-        ops in proptest::collection::vec(op(), 1..60),
-        seed: [u8; 32],
-        max in prop_oneof![20usize..300, 300usize..40_000],
-    ) {
-        let run = |cuts| {
-            let mut config = PairConfig { cuts, ..echo_pair() };
-            config.dialer.yamux.max_streams = 4;
-            let mut world = World::new(config, true);
-            for (end, op) in &ops {
-                let len = match op {
-                    // Small pieces over large streams take long and show nothing new.
-                    Op::Write { pick, len } => Op::Write { pick: *pick, len: (*len).min(max * 500) },
-                    op => op.clone(),
-                };
-                world.apply(*end, &len);
-                for end in End::BOTH {
-                    world.handle_events(end);
-                }
-            }
-            world.wind_up();
-            (world.log, world.directions)
-        };
-        let whole = run(Cuts::Whole);
-        let cut = run(Cuts::Random { seed: crate::Seed::from_bytes(seed), max });
-        prop_assert_eq!(&whole.0, &cut.0);
-        prop_assert!(whole.1 == cut.1);
-    }
 
     #[test]
     fn whatever_happens_the_promises_hold(
