@@ -10,10 +10,13 @@ use std::{
 };
 
 use septa_core::{Instant, Seed};
-use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
+use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, SocketReader, SocketWriter, Timer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     runtime::Handle,
     time::Sleep,
 };
@@ -63,8 +66,8 @@ impl Runtime for TokioRuntime {
         self.handle.spawn(task);
     }
 
-    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Socket>>> {
-        self.within(async move { socket(TcpStream::connect(addr).await?) })
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
+        self.within(async move { socket(TcpStream::connect(addr).await?, addr) })
     }
 
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>> {
@@ -111,43 +114,57 @@ impl Timer for TokioTimer {
     }
 }
 
-struct TokioSocket(TcpStream);
-
-fn socket(stream: TcpStream) -> io::Result<Box<dyn Socket>> {
+fn socket(stream: TcpStream, remote: SocketAddr) -> io::Result<Socket> {
     stream.set_nodelay(true)?;
-    Ok(Box::new(TokioSocket(stream)))
+    let local = stream.local_addr()?;
+    let (reader, writer) = stream.into_split();
+    Ok(Socket { reader: Box::new(TokioReader(reader)), writer: Box::new(TokioWriter(Some(writer))), local, remote })
 }
 
-impl Socket for TokioSocket {
+struct TokioReader(OwnedReadHalf);
+
+impl SocketReader for TokioReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
+}
 
+/// Never empty before it is dropped.
+struct TokioWriter(Option<OwnedWriteHalf>);
+
+impl TokioWriter {
+    fn half(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
+        self.0.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl SocketWriter for TokioWriter {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, data)
+        self.half()?.poll_write(cx, data)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        self.half()?.poll_shutdown(cx)
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-
-    fn remote_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+impl Drop for TokioWriter {
+    /// The half would shut the output down once more, and even if the connection was to be cut off.
+    fn drop(&mut self) {
+        if let Some(half) = self.0.take() {
+            half.forget();
+        }
     }
 }
 
 struct TokioAcceptor(TcpListener);
 
 impl Acceptor for TokioAcceptor {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>> {
-        let (stream, _) = ready!(self.0.poll_accept(cx))?;
-        Poll::Ready(socket(stream))
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        let (stream, remote) = ready!(self.0.poll_accept(cx))?;
+        Poll::Ready(socket(stream, remote))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

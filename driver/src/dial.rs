@@ -65,7 +65,7 @@ async fn attempt(
     if endpoint.is_shut_down() {
         return Err(ConnectError::ShutDown);
     }
-    let shared = endpoint.start(slot, socket, Some(expected), None).map_err(io_error)?;
+    let shared = endpoint.start(slot, socket, Some(expected), None);
     let handle = Handle::new(&shared);
     let opened = shared.wait(
         |inner| &mut inner.phase,

@@ -222,16 +222,16 @@ impl EndpointInner {
         Ok(Slot { endpoint: self.clone(), id })
     }
 
-    /// Makes a connection of an established socket and starts its task. Fails if the endpoint was
-    /// shut down meanwhile or the socket is already dead.
+    /// Makes a connection of an established socket and starts its task. The connection ends at once if
+    /// the endpoint was shut down meanwhile.
     pub(crate) fn start(
         self: &Arc<Self>,
         slot: Slot,
-        socket: Box<dyn Socket>,
+        socket: Socket,
         expected: Option<ExpectedPeer>,
         upgrade: Option<Upgrade>,
-    ) -> std::io::Result<Arc<Shared>> {
-        let addrs = (socket.local_addr()?, socket.remote_addr()?);
+    ) -> Arc<Shared> {
+        let addrs = (socket.local, socket.remote);
         let seed = self.runtime.seed();
         let link = match expected {
             Some(expected) => Link::dialer(expected, seed),
@@ -248,7 +248,7 @@ impl EndpointInner {
             shared.kill();
         }
         self.spawn("connection", ConnectionTask::new(shared.clone(), socket));
-        Ok(shared)
+        shared
     }
 
     pub(crate) fn remove_connection(&self, id: u64) {

@@ -232,7 +232,7 @@ impl ListenerTask {
         }
     }
 
-    async fn accept(&mut self) -> Option<io::Result<Box<dyn Socket>>> {
+    async fn accept(&mut self) -> Option<io::Result<Socket>> {
         poll_fn(|cx| match self.shared.poll_room(cx) {
             Poll::Ready(Some(())) => self.acceptor.poll_accept(cx).map(Some),
             Poll::Ready(None) => Poll::Ready(None),
@@ -241,18 +241,16 @@ impl ListenerTask {
         .await
     }
 
-    fn upgrade(&self, socket: Box<dyn Socket>) {
-        // A peer that is gone already is no event.
-        let Ok(remote) = socket.remote_addr() else { return };
+    fn upgrade(&self, socket: Socket) {
         match self.endpoint.reserve() {
             Ok(slot) => {
                 let upgrade = self.shared.begin_upgrade();
-                let _ = self.endpoint.start(slot, socket, None, Some(upgrade));
+                self.endpoint.start(slot, socket, None, Some(upgrade));
             }
             Err(NoSlot::Full) => {
                 self.endpoint.count_refused();
                 let limit = self.endpoint.limits.max_connections;
-                self.shared.report(AcceptError::TooManyConnections { remote, limit });
+                self.shared.report(AcceptError::TooManyConnections { remote: socket.remote, limit });
             }
             Err(NoSlot::ShutDown) => {}
         }

@@ -28,7 +28,7 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>);
 
     /// Connects over TCP, without delaying small writes (`TCP_NODELAY`). Dropping the future gives up.
-    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Socket>>>;
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>>;
 
     /// Listens for TCP connections. Port 0 chooses a free port.
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>>;
@@ -49,30 +49,46 @@ pub trait Timer: Send {
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// An established TCP connection. Dropping it closes both directions.
-pub trait Socket: Send {
+/// An established TCP connection: its two directions, which two threads may use at the same time.
+/// Dropping both halves closes it.
+pub struct Socket {
+    /// What comes from the peer.
+    pub reader: Box<dyn SocketReader>,
+    /// What goes to the peer.
+    pub writer: Box<dyn SocketWriter>,
+    /// Address and port of this end.
+    pub local: SocketAddr,
+    /// Address and port of the other end.
+    pub remote: SocketAddr,
+}
+
+/// The input of a [`Socket`].
+pub trait SocketReader: Send {
     /// Reads at least one byte into `buffer`, unless that is empty; 0 is the end of the input.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+}
 
+/// The output of a [`Socket`].
+pub trait SocketWriter: Send {
     /// Writes some of `data` and returns how much.
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
 
     /// Ends the output; input may still come.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Address and port of this end.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
-
-    /// Address and port of the other end.
-    fn remote_addr(&self) -> io::Result<SocketAddr>;
 }
 
 /// A listening TCP socket. Dropping it stops listening.
 pub trait Acceptor: Send {
     /// The next connection, without delay of small writes (`TCP_NODELAY`). After an error the
     /// acceptor may be polled again.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>>;
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>>;
 
     /// The address that is listened on, with the port that was chosen.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("local", &self.local).field("remote", &self.remote).finish_non_exhaustive()
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 use septa_core::Instant;
 
 use crate::{
-    runtime::{Socket, Timer},
+    runtime::{Socket, SocketReader, SocketWriter, Timer},
     shared::Shared,
 };
 
@@ -24,7 +24,8 @@ const GATHERS: usize = 4;
 /// that the connection is lost.
 pub(crate) struct ConnectionTask {
     shared: Arc<Shared>,
-    socket: Box<dyn Socket>,
+    reader: Box<dyn SocketReader>,
+    writer: Box<dyn SocketWriter>,
     timer: Box<dyn Timer>,
     /// What the timer is armed for.
     deadline: Option<Instant>,
@@ -53,11 +54,12 @@ enum Progress {
 }
 
 impl ConnectionTask {
-    pub(crate) fn new(shared: Arc<Shared>, socket: Box<dyn Socket>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, socket: Socket) -> Self {
         let timer = shared.endpoint.runtime.timer();
         Self {
             shared,
-            socket,
+            reader: socket.reader,
+            writer: socket.writer,
             timer,
             deadline: None,
             unsent: Vec::new(),
@@ -152,7 +154,7 @@ impl ConnectionTask {
     fn write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<()>> {
         let mut rest = data;
         while !rest.is_empty() {
-            match self.socket.poll_write(cx, rest) {
+            match self.writer.poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.taken();
@@ -172,7 +174,7 @@ impl ConnectionTask {
 
     fn write_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match self.socket.poll_write(cx, rest) {
+            match self.writer.poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.taken();
@@ -215,7 +217,7 @@ impl ConnectionTask {
         let Some(buffer) = scratch.get_mut(..room).filter(|buffer| !buffer.is_empty()) else {
             return Progress::Nothing;
         };
-        let outcome = self.socket.poll_read(cx, buffer);
+        let outcome = self.reader.poll_read(cx, buffer);
         let now = self.now();
         let failed = self.output == Output::Failed;
         self.shared.task(|inner| {
@@ -243,7 +245,7 @@ impl ConnectionTask {
             && self.unsent.is_empty()
             && self.shared.task(|inner| inner.core().is_ok_and(|core| core.wants_shutdown()))
         {
-            match self.socket.poll_shutdown(cx) {
+            match self.writer.poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => self.output = Output::Finished,
                 Poll::Ready(Err(_)) => self.fail_output(),
                 Poll::Pending => {}

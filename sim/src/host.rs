@@ -31,9 +31,9 @@ impl Runtime for Host {
         self.world.executor.spawn(format!("{}: {name}", self.name), task);
     }
 
-    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Socket>>> {
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         let (network, id) = (self.world.network.clone(), self.id);
-        Box::pin(async move { network.connect(id, addr).map(|socket| Box::new(socket) as Box<dyn Socket>) })
+        Box::pin(async move { network.connect(id, addr) })
     }
 
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>> {

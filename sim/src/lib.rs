@@ -25,6 +25,7 @@ mod link;
 mod network;
 mod pipe;
 mod simulation;
+mod socket;
 mod trace;
 
 pub use executor::Order;

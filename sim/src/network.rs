@@ -8,14 +8,15 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use septa_core::{Instant, Seed};
-use septa_driver::runtime::{Acceptor, Socket, Timer};
+use septa_core::Seed;
+use septa_driver::runtime::{Acceptor, Socket};
 
 use crate::{
-    clock::{Clock, SimTimer},
+    clock::Clock,
     link::LinkOptions,
-    pipe::{Pipe, Read},
-    trace::{END, SEND, Trace},
+    pipe::Pipe,
+    socket::{self, with},
+    trace::Trace,
 };
 
 /// Connections that wait for an accept, per listener; further ones are refused.
@@ -26,8 +27,8 @@ const FIRST_FREE_PORT: u16 = 49152;
 pub(crate) type HostId = u32;
 
 pub(crate) struct Network {
-    clock: Arc<Clock>,
-    trace: Arc<Trace>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) trace: Arc<Trace>,
     state: Mutex<State>,
 }
 
@@ -45,7 +46,7 @@ struct State {
 #[derive(Default)]
 struct Listening {
     bound: Option<IpAddr>,
-    backlog: VecDeque<SimSocket>,
+    backlog: VecDeque<Socket>,
     errors: VecDeque<io::ErrorKind>,
     waker: Option<Waker>,
 }
@@ -128,7 +129,7 @@ impl Network {
         Ok(SimAcceptor { network: self.clone(), host, local: SocketAddr::new(ip, port) })
     }
 
-    pub(crate) fn connect(self: &Arc<Self>, host: HostId, remote: SocketAddr) -> io::Result<SimSocket> {
+    pub(crate) fn connect(self: &Arc<Self>, host: HostId, remote: SocketAddr) -> io::Result<Socket> {
         let (socket, waker) = self.lock(|state| {
             let to = if remote.ip().is_loopback() { Some(host) } else { host_at(remote.ip()) };
             let to = to.ok_or(io::ErrorKind::HostUnreachable)?;
@@ -166,7 +167,7 @@ impl State {
         Err(io::ErrorKind::AddrNotAvailable.into())
     }
 
-    fn pair(&mut self, network: &Arc<Network>, local: SocketAddr, remote: SocketAddr) -> (SimSocket, SimSocket) {
+    fn pair(&mut self, network: &Arc<Network>, local: SocketAddr, remote: SocketAddr) -> (Socket, Socket) {
         self.last_connection += 2;
         let mut pipe = || {
             let mut pipe = Pipe::new(self.options, self.seed.child("pipe").public_stream());
@@ -180,8 +181,8 @@ impl State {
         let (there, back) = (pipe(), pipe());
         self.connections.retain(|pipe| pipe.strong_count() > 0);
         let id = self.last_connection;
-        let near = SimSocket::new(network, id, back.clone(), there.clone(), local, remote);
-        let far = SimSocket::new(network, id + 1, there, back, remote, local);
+        let near = socket::new(network, id, (back.clone(), there.clone()), (local, remote));
+        let far = socket::new(network, id + 1, (there, back), (remote, local));
         (near, far)
     }
 }
@@ -209,10 +210,6 @@ fn host_at(ip: IpAddr) -> Option<HostId> {
     }
 }
 
-fn with<T>(pipe: &Mutex<Pipe>, f: impl FnOnce(&mut Pipe) -> T) -> T {
-    f(&mut pipe.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
 pub(crate) struct SimAcceptor {
     network: Arc<Network>,
     host: HostId,
@@ -220,7 +217,7 @@ pub(crate) struct SimAcceptor {
 }
 
 impl Acceptor for SimAcceptor {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
         self.network.lock(|state| {
             let Some(listening) = state.listeners.get_mut(&(self.host, self.local.port())) else {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -229,7 +226,7 @@ impl Acceptor for SimAcceptor {
                 return Poll::Ready(Err(kind.into()));
             }
             match listening.backlog.pop_front() {
-                Some(socket) => Poll::Ready(Ok(Box::new(socket) as Box<dyn Socket>)),
+                Some(socket) => Poll::Ready(Ok(socket)),
                 None => {
                     listening.waker = Some(cx.waker().clone());
                     Poll::Pending
@@ -247,97 +244,5 @@ impl Drop for SimAcceptor {
     fn drop(&mut self) {
         // Waiting connections are dropped after the lock is released.
         drop(self.network.lock(|state| state.listeners.remove(&(self.host, self.local.port()))));
-    }
-}
-
-pub(crate) struct SimSocket {
-    network: Arc<Network>,
-    id: u64,
-    input: Arc<Mutex<Pipe>>,
-    output: Arc<Mutex<Pipe>>,
-    arrival: SimTimer,
-    local: SocketAddr,
-    remote: SocketAddr,
-}
-
-impl SimSocket {
-    fn new(
-        network: &Arc<Network>,
-        id: u64,
-        input: Arc<Mutex<Pipe>>,
-        output: Arc<Mutex<Pipe>>,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Self {
-        let arrival = SimTimer::new(network.clock.clone());
-        Self { network: network.clone(), id, input, output, arrival, local, remote }
-    }
-
-    fn now(&self) -> Instant {
-        self.network.clock.now()
-    }
-}
-
-impl Socket for SimSocket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if buffer.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let now = self.now();
-        match with(&self.input, |pipe| pipe.read(cx, now, buffer)) {
-            Ok(Read::Bytes(count)) => Poll::Ready(Ok(count)),
-            Ok(Read::Wait) => Poll::Pending,
-            Ok(Read::NotBefore(arrives)) => {
-                self.arrival.reset(Some(arrives));
-                // Pending, as the arrival is in the future; registers the waker.
-                let _ = self.arrival.poll_expired(cx);
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let now = self.now();
-        let (written, exhausted) = with(&self.output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
-        if let Poll::Ready(Ok(count)) = &written {
-            self.network.trace.record(SEND, now, self.id, &data[..*count]);
-        }
-        if exhausted {
-            with(&self.output, Pipe::reset);
-            with(&self.input, Pipe::reset);
-        }
-        written
-    }
-
-    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let now = self.now();
-        self.network.trace.record(END, now, self.id, &[]);
-        with(&self.output, |pipe| pipe.finish(now));
-        Poll::Ready(Ok(()))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
-    }
-
-    fn remote_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.remote)
-    }
-}
-
-impl Drop for SimSocket {
-    /// Like close(2): a reset if unread input is thrown away, else an end of the output. Whoever
-    /// writes to a closed socket gets a reset.
-    fn drop(&mut self) {
-        let now = self.now();
-        let unread = with(&self.input, |pipe| pipe.has_unread());
-        self.network.trace.record(END, now, self.id, &[u8::from(unread)]);
-        if unread {
-            with(&self.output, Pipe::reset);
-        } else {
-            with(&self.output, |pipe| pipe.finish(now));
-        }
-        with(&self.input, Pipe::reset);
     }
 }

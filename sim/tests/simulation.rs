@@ -11,25 +11,25 @@ use std::{
 use septa_driver::runtime::{Acceptor, Runtime, Socket};
 use septa_sim::{Cut, LinkOptions, Order, Simulation, Stalled};
 
-async fn read_all(socket: &mut dyn Socket) -> io::Result<Vec<u8>> {
+async fn read_all(socket: &mut Socket) -> io::Result<Vec<u8>> {
     let (mut all, mut buffer) = (Vec::new(), [0; 1000]);
     loop {
-        match poll_fn(|cx| socket.poll_read(cx, &mut buffer)).await? {
+        match poll_fn(|cx| socket.reader.poll_read(cx, &mut buffer)).await? {
             0 => return Ok(all),
             count => all.extend_from_slice(&buffer[..count]),
         }
     }
 }
 
-async fn write_all(socket: &mut dyn Socket, mut data: &[u8]) -> io::Result<()> {
+async fn write_all(socket: &mut Socket, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
-        let count = poll_fn(|cx| socket.poll_write(cx, data)).await?;
+        let count = poll_fn(|cx| socket.writer.poll_write(cx, data)).await?;
         data = &data[count..];
     }
     Ok(())
 }
 
-async fn pair(a: &Arc<dyn Runtime>, b: &Arc<dyn Runtime>, b_addr: SocketAddr) -> (Box<dyn Socket>, Box<dyn Socket>) {
+async fn pair(a: &Arc<dyn Runtime>, b: &Arc<dyn Runtime>, b_addr: SocketAddr) -> (Socket, Socket) {
     let mut acceptor: Box<dyn Acceptor> = b.listen(b_addr).await.unwrap();
     let near = a.connect(acceptor.local_addr().unwrap()).await.unwrap();
     let far = poll_fn(|cx| acceptor.poll_accept(cx)).await.unwrap();
@@ -95,15 +95,15 @@ fn bytes_arrive_whole_whatever_the_cuts_and_half_close_works() {
         let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
         let sent = payload.clone();
         simulation.spawn("sender", async move {
-            write_all(&mut *near, &sent).await.unwrap();
-            poll_fn(|cx| near.poll_shutdown(cx)).await.unwrap();
-            assert_eq!(read_all(&mut *near).await.unwrap(), b"thanks");
+            write_all(&mut near, &sent).await.unwrap();
+            poll_fn(|cx| near.writer.poll_shutdown(cx)).await.unwrap();
+            assert_eq!(read_all(&mut near).await.unwrap(), b"thanks");
         });
         let received = simulation.block_on(async move {
-            let received = read_all(&mut *far).await.unwrap();
-            write_all(&mut *far, b"thanks").await.unwrap();
-            poll_fn(|cx| far.poll_shutdown(cx)).await.unwrap();
-            read_all(&mut *far).await.unwrap();
+            let received = read_all(&mut far).await.unwrap();
+            write_all(&mut far, b"thanks").await.unwrap();
+            poll_fn(|cx| far.writer.poll_shutdown(cx)).await.unwrap();
+            read_all(&mut far).await.unwrap();
             received
         });
         assert!(received.unwrap() == payload, "{cut:?}");
@@ -118,9 +118,9 @@ fn latency_takes_virtual_time() {
     let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
     simulation
         .block_on(async {
-            write_all(&mut *near, b"ping").await.unwrap();
+            write_all(&mut near, b"ping").await.unwrap();
             drop(near);
-            assert_eq!(read_all(&mut *far).await.unwrap(), b"ping");
+            assert_eq!(read_all(&mut far).await.unwrap(), b"ping");
         })
         .unwrap();
     assert_eq!(simulation.now().as_nanos(), 40_000_000);
@@ -133,9 +133,9 @@ fn a_link_resets_after_so_many_bytes() {
     let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
     simulation
         .block_on(async {
-            let error = write_all(&mut *near, &[0; 100]).await.unwrap_err();
+            let error = write_all(&mut near, &[0; 100]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-            assert_eq!(read_all(&mut *far).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            assert_eq!(read_all(&mut far).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         })
         .unwrap();
 }
@@ -145,11 +145,11 @@ fn a_cut_network_is_silent_until_it_heals() {
     let (simulation, a, b, addr) = world(1, Order::Fifo);
     let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
     simulation.cut_network();
-    simulation.spawn("writer", async move { write_all(&mut *near, b"late").await.unwrap() });
-    let stalled = simulation.block_on(read_all(&mut *far));
+    simulation.spawn("writer", async move { write_all(&mut near, b"late").await.unwrap() });
+    let stalled = simulation.block_on(read_all(&mut far));
     assert!(matches!(stalled, Err(Stalled::Deadlock { .. })), "{stalled:?}");
     simulation.heal_network();
-    assert_eq!(simulation.block_on(read_all(&mut *far)).unwrap().unwrap(), b"late");
+    assert_eq!(simulation.block_on(read_all(&mut far)).unwrap().unwrap(), b"late");
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn the_same_seed_gives_the_same_run() {
         let cut = Cut::Random(100);
         simulation.set_link(LinkOptions { read_cut: cut, write_cut: cut, ..LinkOptions::default() });
         let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
-        simulation.spawn("sender", async move { write_all(&mut *near, &[7; 10_000]).await.unwrap() });
-        simulation.block_on(async move { read_all(&mut *far).await.unwrap() }).unwrap();
+        simulation.spawn("sender", async move { write_all(&mut near, &[7; 10_000]).await.unwrap() });
+        simulation.block_on(async move { read_all(&mut far).await.unwrap() }).unwrap();
         simulation.trace()
     };
     for order in [Order::Fifo, Order::Seeded] {

@@ -1,7 +1,7 @@
 //! Peers and networks that die in various ways.
 
 use std::{
-    fmt, io,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -15,7 +15,7 @@ use futures_util::{AsyncReadExt, AsyncWriteExt, future::join};
 use septa_core::{ExpectedPeer, Identity, Instant, Seed};
 use septa_driver::{
     CloseReason, Endpoint, ReadError,
-    runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer},
+    runtime::{Acceptor, BoxFuture, Runtime, Socket, SocketReader, Timer},
 };
 use septa_sim::LinkOptions;
 
@@ -129,15 +129,9 @@ struct Sabotaged {
     armed: Arc<AtomicBool>,
 }
 
-struct SabotagedSocket {
-    socket: Box<dyn Socket>,
+struct SabotagedReader {
+    reader: Box<dyn SocketReader>,
     armed: Arc<AtomicBool>,
-}
-
-impl fmt::Debug for SabotagedSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SabotagedSocket")
-    }
 }
 
 impl Runtime for Sabotaged {
@@ -150,11 +144,11 @@ impl Runtime for Sabotaged {
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>) {
         self.host.spawn(name, task);
     }
-    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Socket>>> {
+    fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         let (connecting, armed) = (self.host.connect(addr), self.armed.clone());
         Box::pin(async move {
             let socket = connecting.await?;
-            Ok(Box::new(SabotagedSocket { socket, armed }) as Box<dyn Socket>)
+            Ok(Socket { reader: Box::new(SabotagedReader { reader: socket.reader, armed }), ..socket })
         })
     }
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>> {
@@ -168,22 +162,10 @@ impl Runtime for Sabotaged {
     }
 }
 
-impl Socket for SabotagedSocket {
+impl SocketReader for SabotagedReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         assert!(!self.armed.load(Ordering::Relaxed), "sabotage");
-        self.socket.poll_read(cx, buffer)
-    }
-    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, data)
-    }
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_shutdown(cx)
-    }
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-    fn remote_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.remote_addr()
+        self.reader.poll_read(cx, buffer)
     }
 }
 

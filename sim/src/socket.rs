@@ -1,0 +1,113 @@
+//! One end of a simulated TCP connection.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use septa_driver::runtime::{Socket, SocketReader, SocketWriter, Timer};
+
+use crate::{
+    clock::SimTimer,
+    network::Network,
+    pipe::{Pipe, Read},
+    trace::{END, SEND},
+};
+
+/// A socket that reads from the first of `pipes` and writes to the second.
+pub(crate) fn new(
+    network: &Arc<Network>,
+    id: u64,
+    (input, output): (Arc<Mutex<Pipe>>, Arc<Mutex<Pipe>>),
+    (local, remote): (SocketAddr, SocketAddr),
+) -> Socket {
+    let end = Arc::new(End { network: network.clone(), id, input, output });
+    let arrival = SimTimer::new(network.clock.clone());
+    Socket {
+        reader: Box::new(SimReader { end: end.clone(), arrival }),
+        writer: Box::new(SimWriter(end)),
+        local,
+        remote,
+    }
+}
+
+/// What the two halves share. The socket closes when both are dropped.
+struct End {
+    network: Arc<Network>,
+    id: u64,
+    input: Arc<Mutex<Pipe>>,
+    output: Arc<Mutex<Pipe>>,
+}
+
+struct SimReader {
+    end: Arc<End>,
+    arrival: SimTimer,
+}
+
+struct SimWriter(Arc<End>);
+
+impl SocketReader for SimReader {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let now = self.end.network.clock.now();
+        match with(&self.end.input, |pipe| pipe.read(cx, now, buffer)) {
+            Ok(Read::Bytes(count)) => Poll::Ready(Ok(count)),
+            Ok(Read::Wait) => Poll::Pending,
+            Ok(Read::NotBefore(arrives)) => {
+                self.arrival.reset(Some(arrives));
+                // Pending, as the arrival is in the future; registers the waker.
+                let _ = self.arrival.poll_expired(cx);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl SocketWriter for SimWriter {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let End { network, id, input, output } = &*self.0;
+        let now = network.clock.now();
+        let (written, exhausted) = with(output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
+        if let Poll::Ready(Ok(count)) = &written {
+            network.trace.record(SEND, now, *id, &data[..*count]);
+        }
+        if exhausted {
+            with(output, Pipe::reset);
+            with(input, Pipe::reset);
+        }
+        written
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let End { network, id, output, .. } = &*self.0;
+        let now = network.clock.now();
+        network.trace.record(END, now, *id, &[]);
+        with(output, |pipe| pipe.finish(now));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for End {
+    /// Like close(2): a reset if unread input is thrown away, else an end of the output. Whoever
+    /// writes to a closed socket gets a reset.
+    fn drop(&mut self) {
+        let now = self.network.clock.now();
+        let unread = with(&self.input, |pipe| pipe.has_unread());
+        self.network.trace.record(END, now, self.id, &[u8::from(unread)]);
+        if unread {
+            with(&self.output, Pipe::reset);
+        } else {
+            with(&self.output, |pipe| pipe.finish(now));
+        }
+        with(&self.input, Pipe::reset);
+    }
+}
+
+pub(crate) fn with<T>(pipe: &Mutex<Pipe>, f: impl FnOnce(&mut Pipe) -> T) -> T {
+    f(&mut pipe.lock().unwrap_or_else(PoisonError::into_inner))
+}
