@@ -19,6 +19,8 @@
 //!   multistream noise yamux  usable alone
 //!     buf crypto identity    block queues; the provider trait; keys
 //!       time seed varint protobuf peer_id multiaddr protocol_id
+//! signed_envelope            what a peer has signed, whoever passes it on
+//!   peer_record              its addresses
 //! protocol                   ping and identify: small machines on one stream each
 //! ```
 #![no_std]
@@ -40,10 +42,12 @@ pub mod multiaddr;
 pub mod multistream;
 pub mod noise;
 mod peer_id;
+pub mod peer_record;
 pub mod protobuf;
 pub mod protocol;
 mod protocol_id;
 mod seed;
+pub mod signed_envelope;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
@@ -55,6 +59,7 @@ pub use identity::{Identity, PublicKey};
 pub use link::{ExpectedPeer, Link, Role};
 pub use multiaddr::Multiaddr;
 pub use peer_id::{InvalidPeerId, PeerId};
+pub use peer_record::SignedPeerRecord;
 pub use protocol_id::{InvalidProtocolId, MAX_PROTOCOL_ID_LEN, ProtocolId, ProtocolSet};
 pub use seed::{Seed, SeedStream};
 pub use time::Instant;
