@@ -34,5 +34,5 @@ pub use error::{
 };
 pub use listener::Listener;
 pub use runtime::Runtime;
-pub use septa_core::connection::{CloseReason, ReadError, RefuseReason, StreamId, WriteError};
+pub use septa_core::connection::{CloseReason, Priority, ReadError, RefuseReason, StreamId, WriteError};
 pub use stream::Stream;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use septa_core::{
     ProtocolId,
-    connection::{self as core, CloseReason, ReadError, StreamId, WriteError},
+    connection::{self as core, CloseReason, Priority, ReadError, StreamId, WriteError},
 };
 
 use crate::{
@@ -134,6 +134,12 @@ impl Stream {
     /// the peer is told with a reset.
     pub fn stop(&mut self, code: u32) {
         self.command(|mut stream| stream.stop(code));
+    }
+
+    /// Changes the stream's share of the way out beside the other streams of its connection. The peer is
+    /// not told.
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.command(|mut stream| stream.set_priority(priority));
     }
 
     pub(crate) async fn read(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {

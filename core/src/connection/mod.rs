@@ -31,7 +31,7 @@ pub use event::Event;
 pub use stats::Stats;
 pub use stream::Stream;
 
-pub use crate::yamux::StreamId;
+pub use crate::yamux::{Priority, StreamId};
 use crate::{
     ExpectedPeer, Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
     noise::Credentials,

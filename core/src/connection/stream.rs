@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ProtocolId,
-    yamux::{self, StreamId},
+    yamux::{self, Priority, StreamId},
 };
 
 /// One stream of a [`Connection`], borrowed for a few calls.
@@ -82,6 +82,16 @@ impl Stream<'_> {
     pub fn stop(&mut self, code: u32) {
         if let (Some(streams), None) = self.connection.streams_mut() {
             streams.stop(self.id, code);
+        }
+    }
+
+    /// Changes the stream's share of the way out; see [`Priority`]. Does nothing once the connection is
+    /// over.
+    pub fn set_priority(&mut self, priority: Priority) {
+        if let (Some(streams), None) = self.connection.streams_mut()
+            && let Some((session, _)) = streams.held(self.id)
+        {
+            session.set_priority(self.id, priority);
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use super::{
-    OpenError, Session, StreamId,
+    OpenError, Priority, Session, StreamId,
     session::OwnGoAway,
     stream::{Opening, RecvHalf, SendHalf, Stream},
 };
@@ -132,6 +132,14 @@ impl Session {
         }
     }
 
+    /// Changes the stream's share of the way out; see [`Priority`]. The remote is not told: what it sends
+    /// is its own affair. Does nothing if there is no such stream.
+    pub fn set_priority(&mut self, id: StreamId, priority: Priority) {
+        if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.is_held()) {
+            self.ready.set_priority(stream, priority);
+        }
+    }
+
     /// A stream that was opened or accepted and not released. Others do not exist for the
     /// application, whatever ids it names.
     pub(super) fn held_stream(&mut self, id: StreamId) -> Option<&mut Stream> {
@@ -186,10 +194,12 @@ impl Session {
         }
         stream.recv.clear(&mut self.spares);
         stream.send.clear(&mut self.spares);
-        for ring in [&mut self.accept_queue, &mut self.events, &mut self.control, &mut self.ready] {
+        for ring in [&mut self.accept_queue, &mut self.events, &mut self.control] {
             ring.withdraw(&mut stream);
             ring.compact(&mut self.streams);
         }
+        self.ready.withdraw(&mut stream);
+        self.ready.compact(&mut self.streams);
         self.unblock_open();
     }
 

@@ -24,6 +24,7 @@ pub use flood::FLOOD_INTERVAL;
 pub use header::HEADER_LEN;
 pub(crate) use header::go_away_frame;
 pub use keep_alive::MAX_RTT;
+pub use scheduler::Priority;
 pub use session::{Event, Session, SessionStats};
 pub use stream::{StreamId, StreamStats};
 pub use transmit::MIN_TRANSMIT_LEN;

@@ -1,8 +1,8 @@
-//! Rings: the order in which streams get their turn.
+//! Rings: the order in which streams get their turn, and the turns of those that have data.
 
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque};
 
-use super::{StreamId, stream::Stream};
+use super::{StreamId, header::HEADER_LEN, stream::Stream};
 
 pub(super) type Streams = BTreeMap<StreamId, Box<Stream>>;
 
@@ -96,3 +96,155 @@ impl Ring {
 
 /// Stale entries that are tolerated beyond one for each live one.
 const MAX_STALE: usize = 32;
+
+/// How much of the way out a stream gets beside the other streams that have something to send.
+///
+/// Streams that always have data get bytes in the proportion 16 to 4 to 1, each stream for itself: two
+/// streams of one priority get as much as each other, and together twice as much as one. A stream with
+/// nothing to send takes no share, and none saves its share up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Priority {
+    /// Work in the background: a sixteenth of [`High`](Self::High), and never nothing.
+    Low,
+    /// What every stream begins with.
+    #[default]
+    Normal,
+    /// Four times as much as [`Normal`](Self::Normal).
+    High,
+}
+
+impl Priority {
+    const DESCENDING: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    fn weight(self) -> u32 {
+        match self {
+            Self::Low => 1,
+            Self::Normal => 4,
+            Self::High => 16,
+        }
+    }
+}
+
+/// The streams that have data or a FIN to send and take turns: deficit round robin (Shreedhar and
+/// Varghese, 1995) by bytes, headers included.
+///
+/// In its turn a stream may send [`QUANTUM`] bytes if no stream of a higher priority is ready, and its
+/// proportion of that if one is. So one round, which is the longest wait for a turn, is at most a full
+/// frame of each ready stream, and short turns are given only where they are needed. What is left of a
+/// turn when the output is full is the deficit: the stream goes on with it. A stream that has nothing
+/// left to send loses it. One that is alone has no use for turns.
+#[derive(Debug)]
+pub(super) struct Ready {
+    ring: Ring,
+    /// How many streams of each priority stand in the ring.
+    by_priority: [usize; Priority::DESCENDING.len()],
+}
+
+impl Ready {
+    pub(super) fn new() -> Self {
+        Self { ring: Ring::new(|stream| &mut stream.rings.ready), by_priority: [0; Priority::DESCENDING.len()] }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Puts the stream behind all others, or in front if its turn is not over, unless it is there.
+    pub(super) fn insert(&mut self, id: StreamId, stream: &mut Stream) {
+        if stream.rings.ready {
+            return;
+        }
+        if stream.deficit > 0 {
+            self.ring.put_back(id, stream)
+        } else {
+            self.ring.insert(id, stream)
+        }
+        self.count(stream.priority, 1);
+    }
+
+    /// Takes the stream out: it has nothing to send.
+    pub(super) fn withdraw(&mut self, stream: &mut Stream) {
+        stream.deficit = 0;
+        if stream.rings.ready {
+            self.count(stream.priority, -1);
+            self.ring.withdraw(stream);
+        }
+    }
+
+    /// Takes out the stream whose turn it is, with the deficit that it may use up.
+    pub(super) fn pop(&mut self, streams: &mut Streams) -> Option<StreamId> {
+        let id = self.ring.pop(streams)?;
+        if let Some(stream) = streams.get_mut(&id) {
+            if stream.deficit == 0 {
+                stream.deficit = self.quantum(stream.priority);
+            }
+            self.count(stream.priority, -1);
+        }
+        Some(id)
+    }
+
+    /// Changes the priority; the turn that the stream is in ends as it began.
+    pub(super) fn set_priority(&mut self, stream: &mut Stream, priority: Priority) {
+        if stream.rings.ready {
+            self.count(stream.priority, -1);
+            self.count(priority, 1);
+        }
+        stream.priority = priority;
+    }
+
+    /// See [`Ring::compact`].
+    pub(super) fn compact(&mut self, streams: &mut Streams) {
+        self.ring.compact(streams);
+    }
+
+    /// See [`Ring::shrink`].
+    pub(super) fn shrink(&mut self) {
+        self.ring.shrink();
+    }
+
+    #[cfg(test)]
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The counts are those of the streams that stand in the ring, and only those have a deficit.
+    #[cfg(test)]
+    pub(super) fn is_consistent(&self, streams: &Streams) -> bool {
+        let standing = |priority| streams.values().filter(|s| s.rings.ready && s.priority == priority).count();
+        self.by_priority == Priority::DESCENDING.map(standing)
+            && streams.values().all(|s| s.rings.ready || s.deficit == 0)
+    }
+
+    fn quantum(&self, priority: Priority) -> u32 {
+        let ready = Priority::DESCENDING.into_iter().zip(self.by_priority).find(|(_, count)| *count > 0);
+        let highest = ready.map_or(priority, |(highest, _)| highest);
+        QUANTUM.saturating_mul(priority.weight()).checked_div(highest.weight()).unwrap_or(QUANTUM)
+    }
+
+    fn count(&mut self, priority: Priority, change: isize) {
+        let position = Priority::DESCENDING.into_iter().position(|other| other == priority);
+        if let Some(count) = position.and_then(|position| self.by_priority.get_mut(position)) {
+            *count = count.saturating_add_signed(change);
+        }
+    }
+}
+
+impl Stream {
+    /// Takes a frame off the stream's turn. What is left must hold a header and a byte to be of use.
+    pub(super) fn spend_turn(&mut self, body: usize) {
+        let frame = u32::try_from(body.saturating_add(HEADER_LEN)).unwrap_or(u32::MAX);
+        self.deficit = self.deficit.saturating_sub(frame);
+        if self.turn_room() == 0 {
+            self.deficit = 0;
+        }
+    }
+
+    /// The longest body that the turn allows.
+    pub(super) fn turn_room(&self) -> usize {
+        usize::try_from(self.deficit).unwrap_or(usize::MAX).saturating_sub(HEADER_LEN)
+    }
+}
+
+/// What a stream of the highest ready priority may send in one turn, in bytes: one frame of 16 KiB.
+#[allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+const QUANTUM: u32 = 16 * 1024 + HEADER_LEN as u32;

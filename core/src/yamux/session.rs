@@ -8,7 +8,7 @@ use super::{
     flood::FloodGuard,
     keep_alive::Pinger,
     receive::Parser,
-    scheduler::{Ring, Streams},
+    scheduler::{Ready, Ring, Streams},
 };
 use crate::{Instant, Role, buf::SpareBlocks};
 
@@ -37,7 +37,7 @@ pub struct Session {
     pub(super) accept_queue: Ring,
     pub(super) events: Ring,
     pub(super) control: Ring,
-    pub(super) ready: Ring,
+    pub(super) ready: Ready,
     pub(super) pongs: VecDeque<u32>,
     pub(super) resets: VecDeque<(StreamId, u32)>,
     pub(super) parser: Parser,
@@ -133,7 +133,7 @@ impl Session {
             accept_queue: Ring::new(|stream| &mut stream.rings.accept),
             events: Ring::new(|stream| &mut stream.rings.events),
             control: Ring::new(|stream| &mut stream.rings.control),
-            ready: Ring::new(|stream| &mut stream.rings.ready),
+            ready: Ready::new(),
             pongs: VecDeque::new(),
             resets: VecDeque::new(),
             parser: Parser::default(),
@@ -271,9 +271,10 @@ impl Session {
         if self.ready.is_empty() {
             self.spares.drop_all();
         }
-        for ring in [&mut self.accept_queue, &mut self.events, &mut self.control, &mut self.ready] {
+        for ring in [&mut self.accept_queue, &mut self.events, &mut self.control] {
             ring.shrink();
         }
+        self.ready.shrink();
         if self.pongs.is_empty() {
             self.pongs = VecDeque::new();
         }

@@ -2,7 +2,10 @@
 
 use core::{fmt, num::NonZeroU32};
 
-use super::flow::{ReceiveWindow, SendWindow};
+use super::{
+    Priority,
+    flow::{ReceiveWindow, SendWindow},
+};
 use crate::buf::{ChunkQueue, SendQueue, SpareBlocks};
 
 /// Identifies a stream within its session.
@@ -108,6 +111,9 @@ pub(super) struct Stream {
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) rings: RingFlags,
+    pub(super) priority: Priority,
+    /// Bytes that the stream may still send in its turn; 0 while it waits for one.
+    pub(super) deficit: u32,
     pub(super) stats: StreamStats,
 }
 
@@ -139,6 +145,8 @@ impl Stream {
             readable: false,
             writable: false,
             rings: RingFlags::default(),
+            priority: Priority::default(),
+            deficit: 0,
             stats: StreamStats::default(),
         }
     }

@@ -24,8 +24,9 @@ impl Session {
     /// Packs as many whole frames as fit into `out` and returns their length; 0 if there is nothing
     /// to send, or if `out` is shorter than [`MIN_TRANSMIT_LEN`].
     ///
-    /// Control frames go first, then one data frame for each writable stream in turn, the GoAway
-    /// last. A data frame is cut to the space, but not to a tiny one behind other frames.
+    /// Control frames go first, then the data of the writable streams, which take turns by their
+    /// [`Priority`](super::Priority), the GoAway last. A data frame is cut to the space, but not to a
+    /// tiny one behind other frames.
     #[must_use]
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
         self.observe(now);
@@ -107,7 +108,7 @@ impl Session {
             let framed = self.fill_stream(id, frames);
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             if !framed {
-                self.ready.put_back(id, stream);
+                self.ready.insert(id, stream);
                 return false;
             }
             self.end_if_flushed(id);
@@ -135,6 +136,7 @@ impl Session {
             return false;
         }
         stream.send_half = SendHalf::Finished;
+        stream.deficit = 0;
         stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
         true
     }
@@ -143,6 +145,7 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else { return true };
         let credit = usize::try_from(stream.send_window.credit()).unwrap_or(usize::MAX);
         let wanted = stream.send.len().min(credit).min(self.config.max_frame_body);
+        let wanted = if self.ready.is_empty() { wanted } else { wanted.min(stream.turn_room()) };
         let body = wanted.min(frames.room().saturating_sub(HEADER_LEN));
         if body == 0 || (frames.used > 0 && body < wanted.min(MIN_TAIL_BODY)) {
             return false;
@@ -156,12 +159,13 @@ impl Session {
         frames.push(Header::data(id, flags, length));
         frames.body(body, |out| stream.send.read(out, &mut self.spares));
         stream.send_window.spend(length);
+        stream.spend_turn(body);
         stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
         stream.stats.bytes_sent = stream.stats.bytes_sent.saturating_add(length.into());
         self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(length.into());
         self.flood.progress();
         self.notify_writable(id);
-        // Back to the end of the ring if there is more; and the ACK may have ridden on this frame.
+        // Back into the ring if there is more; and the ACK may have ridden on this frame.
         self.refresh(id);
         true
     }

@@ -144,7 +144,7 @@ fn stale_ring_entries_are_bounded_however_streams_come_and_go() {
         session.write(id(stream), b"z").unwrap();
         recv(&mut session, &[update(RST, stream, 0)]).unwrap();
         session.release(id(stream));
-        for ring in [&session.accept_queue, &session.events, &session.control, &session.ready] {
+        for ring in [&session.accept_queue, &session.events, &session.control, session.ready.ring()] {
             assert!(ring.entries() <= 34 && ring.is_empty());
         }
     }

@@ -2,6 +2,7 @@ mod headers;
 mod keep_alive;
 mod limits;
 mod model;
+mod priorities;
 mod splits;
 mod state_machine;
 mod support;

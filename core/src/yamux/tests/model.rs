@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::support::*;
 use crate::yamux::{
-    Config, Event, ReadError, Session, StreamId, WriteError,
+    Config, Event, Priority, ReadError, Session, StreamId, WriteError,
     header::{Flags, HEADER_LEN, Header, Kind},
     stream::{Opening, RecvHalf},
 };
@@ -165,10 +165,11 @@ impl World {
             let sending = session.config.max_streams * (session.config.send_quota + 2 * 16_384);
             assert!(session.memory_used() <= session.config.memory_budget + sending + 16 * 16_384);
             assert!(session.events.len() <= session.stream_count());
-            for ring in [&session.accept_queue, &session.events, &session.control, &session.ready] {
+            for ring in [&session.accept_queue, &session.events, &session.control, session.ready.ring()] {
                 assert!(ring.len() <= session.stream_count());
                 assert!(ring.entries() <= 2 * session.stream_count() + 33);
             }
+            assert!(session.ready.is_consistent(&session.streams));
             for (id, stream) in &session.streams {
                 let window = &stream.recv_window;
                 let unread = stream.recv.len() as u32;
@@ -228,9 +229,14 @@ enum Op {
     Finish(usize),
     Reset(usize),
     Release(usize),
+    SetPriority(usize, Priority),
     Transmit(usize),
     Deliver(usize),
     Settle,
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High)]
 }
 
 fn op() -> impl Strategy<Value = (usize, Op)> {
@@ -243,6 +249,7 @@ fn op() -> impl Strategy<Value = (usize, Op)> {
         1 => (0usize..9).prop_map(Op::Finish),
         1 => (0usize..9).prop_map(Op::Reset),
         1 => (0usize..9).prop_map(Op::Release),
+        2 => (0usize..9, priority()).prop_map(|(pick, priority)| Op::SetPriority(pick, priority)),
         6 => (13usize..40_000).prop_map(Op::Transmit),
         6 => n().prop_map(Op::Deliver),
         1 => Just(Op::Settle),
@@ -278,6 +285,11 @@ impl World {
             Op::Finish(pick) => {
                 if let Some(id) = self.pick(side, pick) {
                     self.finish(side, id);
+                }
+            }
+            Op::SetPriority(pick, priority) => {
+                if let Some(id) = self.pick(side, pick) {
+                    self.sides[side].set_priority(id, priority);
                 }
             }
             Op::Reset(pick) | Op::Release(pick) => {
