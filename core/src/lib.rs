@@ -21,7 +21,7 @@
 //!       time seed varint protobuf peer_id multiaddr protocol_id
 //! signed_envelope            what a peer has signed, whoever passes it on
 //!   peer_record              its addresses
-//! protocol                   ping and identify: small machines on one stream each
+//! protocol                   ping, identify and perf: small machines on one stream each
 //! ```
 #![no_std]
 #![cfg_attr(

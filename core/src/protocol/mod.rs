@@ -5,6 +5,7 @@
 //! side of the stream. After an error the stream is to be reset; the connection is not at stake.
 
 pub mod identify;
+pub mod perf;
 pub mod ping;
 #[cfg(test)]
 mod tests;

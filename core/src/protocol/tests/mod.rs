@@ -1,2 +1,3 @@
 mod identify;
+mod perf;
 mod ping;
