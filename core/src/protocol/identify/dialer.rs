@@ -3,7 +3,7 @@ use core::mem;
 
 use super::message::Dropped;
 use super::{Error, Info, MAX_MESSAGE_LEN, MAX_MESSAGES, TIMEOUT};
-use crate::{Instant, PublicKey, varint};
+use crate::{Instant, Multiaddr, PeerId, PublicKey, SignedPeerRecord, peer_record, varint};
 
 /// The end that opened the stream and learns who the other one is.
 ///
@@ -25,10 +25,13 @@ pub struct Dialer {
 /// What a peer said, and how far that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Received {
-    /// What the peer said of itself. Its `public_key` is the authenticated one or `None`.
+    /// What the peer said of itself. Its `public_key` is the authenticated one or `None`, and its
+    /// `signed_peer_record` is `None`. Addresses that name another peer are left out.
     pub info: Info,
     /// How the key it claims relates to the one that the connection authenticated.
     pub claimed_key: ClaimedKey,
+    /// The addresses that the peer has signed, if it has.
+    pub peer_record: ClaimedRecord,
     /// How many entries were left out, because they cannot be decoded or are past a limit.
     pub dropped: usize,
 }
@@ -44,6 +47,46 @@ pub enum ClaimedKey {
     Different,
     /// It cannot be read or its type is not supported. It was ignored.
     Unusable,
+}
+
+/// The signed peer record in the message, against the authenticated key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClaimedRecord {
+    /// The message has none.
+    Absent,
+    /// It is signed by the authenticated peer and about it.
+    Valid(SignedPeerRecord),
+    /// It is a valid record of somebody else. It was ignored; whose word it is to pass that on is not
+    /// known here.
+    OtherPeer(PeerId),
+    /// It cannot be read or its signature is wrong. It was ignored; the peer lies or is broken.
+    Unusable(peer_record::Error),
+}
+
+impl Received {
+    /// The peer's addresses: those of the valid record, without one those that it merely claims.
+    pub fn addrs(&self) -> &[Multiaddr] {
+        self.peer_record.valid().map_or(&self.info.listen_addrs, SignedPeerRecord::addrs)
+    }
+}
+
+impl ClaimedRecord {
+    /// The record, if it is valid and the peer's.
+    pub fn valid(&self) -> Option<&SignedPeerRecord> {
+        match self {
+            Self::Valid(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn check(envelope: Option<&[u8]>, authenticated: &PublicKey) -> Self {
+        match envelope.map(SignedPeerRecord::open) {
+            None => Self::Absent,
+            Some(Ok(record)) if record.public_key() == authenticated => Self::Valid(record),
+            Some(Ok(record)) => Self::OtherPeer(record.peer_id()),
+            Some(Err(error)) => Self::Unusable(error),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +198,11 @@ impl Dialer {
         if claimed_key != ClaimedKey::Same {
             info.public_key = None;
         }
-        Received { info, claimed_key, dropped: self.dropped.entries }
+        let peer_record = ClaimedRecord::check(info.signed_peer_record.take().as_deref(), &self.authenticated);
+        let (own, claimed) = (self.authenticated.peer_id(), info.listen_addrs.len());
+        info.listen_addrs.retain(|addr| addr.peer_id().is_none_or(|named| named == own));
+        let foreign = claimed.saturating_sub(info.listen_addrs.len());
+        Received { info, claimed_key, peer_record, dropped: self.dropped.entries.saturating_add(foreign) }
     }
 
     fn fail<T>(&mut self, error: Error) -> Result<T, Error> {

@@ -1,14 +1,19 @@
-//! Identify: the listener of the stream says who it is, in one message, and ends the stream.
+//! Identify: the listener of the stream says who it is, in one message, and ends the stream. In
+//! identify push the dialer says it, unasked, when something has changed.
 //!
-//! All that a peer says here is a claim. Only the public key can be checked, against the one that
-//! the connection has authenticated, and identify never overrides that.
+//! All that a peer says here is a claim. What can be checked is the public key, against the one that
+//! the connection has authenticated and that identify never overrides, and a signed peer record.
 
 mod dialer;
 mod listener;
 mod message;
+mod push;
+mod remote;
 
-pub use dialer::{ClaimedKey, Dialer, Received};
+pub use dialer::{ClaimedKey, ClaimedRecord, Dialer, Received};
 pub use listener::Listener;
+pub use push::{PushDialer, PushListener, PushOutcome, PushSchedule};
+pub use remote::{RemoteInfo, Ticket};
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
@@ -17,6 +22,17 @@ use crate::{Multiaddr, ProtocolId, PublicKey, protobuf};
 
 /// The name of the protocol.
 pub const PROTOCOL: ProtocolId = ProtocolId::from_static("/ipfs/id/1.0.0");
+
+/// The name of identify push.
+pub const PUSH_PROTOCOL: ProtocolId = ProtocolId::from_static("/ipfs/id/push/1.0.0");
+
+/// Pushes that a connection should read at the same time. Stops a peer that opens many to make us
+/// hold a message for each; an honest one has a second only when it has changed again meanwhile.
+pub const MAX_INBOUND_PUSHES: usize = 4;
+
+/// From the start of one push to the start of the next on the same connection. What changes meanwhile
+/// goes out together. Spares peers from a node that changes all the time.
+pub const MIN_PUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest message that is sent, in bytes without its length: rust-libp2p reads no longer ones, and
 /// only the first.
@@ -65,7 +81,8 @@ pub struct Info {
     /// control a terminal or the direction of writing are replaced by U+FFFD. It may still try to
     /// deceive a human or a log parser; quote it.
     pub agent_version: Option<String>,
-    /// A signed envelope with the peer's addresses, neither opened nor checked here.
+    /// A signed envelope with the peer's addresses, neither opened nor checked here. In what a
+    /// [`Dialer`] returns it is `None`; see [`Received::peer_record`].
     pub signed_peer_record: Option<Vec<u8>>,
 }
 

@@ -11,36 +11,36 @@ const START: Instant = Instant::EPOCH;
 
 /// The message as the protobuf compiler would have it.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Oracle {
+pub(super) struct Oracle {
     #[prost(bytes = "vec", optional, tag = "1")]
-    public_key: Option<Vec<u8>>,
+    pub(super) public_key: Option<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "2")]
-    listen_addrs: Vec<Vec<u8>>,
+    pub(super) listen_addrs: Vec<Vec<u8>>,
     #[prost(string, repeated, tag = "3")]
-    protocols: Vec<String>,
+    pub(super) protocols: Vec<String>,
     #[prost(bytes = "vec", optional, tag = "4")]
-    observed_addr: Option<Vec<u8>>,
+    pub(super) observed_addr: Option<Vec<u8>>,
     #[prost(string, optional, tag = "5")]
-    protocol_version: Option<String>,
+    pub(super) protocol_version: Option<String>,
     #[prost(string, optional, tag = "6")]
-    agent_version: Option<String>,
+    pub(super) agent_version: Option<String>,
     #[prost(bytes = "vec", optional, tag = "8")]
-    signed_peer_record: Option<Vec<u8>>,
+    pub(super) signed_peer_record: Option<Vec<u8>>,
 }
 
-fn key(seed: u8) -> PublicKey {
+pub(super) fn key(seed: u8) -> PublicKey {
     Identity::from_ed25519_seed([seed; 32]).public_key().clone()
 }
 
-fn addr(text: &str) -> Multiaddr {
+pub(super) fn addr(text: &str) -> Multiaddr {
     text.parse().unwrap()
 }
 
-fn protocol(name: &str) -> ProtocolId {
+pub(super) fn protocol(name: &str) -> ProtocolId {
     ProtocolId::new(name).unwrap()
 }
 
-fn example() -> Info {
+pub(super) fn example() -> Info {
     Info {
         public_key: Some(key(1)),
         listen_addrs: vec![addr("/ip4/192.0.2.1/tcp/4001")],
@@ -52,7 +52,7 @@ fn example() -> Info {
     }
 }
 
-fn prefixed(message: &[u8]) -> Vec<u8> {
+pub(super) fn prefixed(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     crate::varint::encode_to(message.len() as u64, &mut out);
     out.extend_from_slice(message);
@@ -64,7 +64,7 @@ fn dialer() -> Dialer {
 }
 
 /// What a dialer makes of a whole stream that ends.
-fn receive(stream: &[u8]) -> Result<Received, Error> {
+pub(super) fn receive(stream: &[u8]) -> Result<Received, Error> {
     let mut dialer = dialer();
     let early = dialer.handle_recv(stream)?;
     let late = dialer.handle_eof()?;
@@ -73,7 +73,7 @@ fn receive(stream: &[u8]) -> Result<Received, Error> {
     Ok(early.or(late).unwrap())
 }
 
-fn receive_message(oracle: &Oracle) -> Received {
+pub(super) fn receive_message(oracle: &Oracle) -> Received {
     receive(&prefixed(&oracle.encode_to_vec())).unwrap()
 }
 
@@ -85,7 +85,10 @@ fn the_example_is_encoded_byte_for_byte() {
         + "2a0a697066732f302e312e30320d6578616d706c652f302e312e30";
     assert_eq!(hex::encode(example().encode().unwrap()), expected);
     let received = receive(&hex::decode(expected).unwrap()).unwrap();
-    assert_eq!(received, Received { info: example(), claimed_key: ClaimedKey::Same, dropped: 0 });
+    assert_eq!(
+        received,
+        Received { info: example(), claimed_key: ClaimedKey::Same, peer_record: ClaimedRecord::Absent, dropped: 0 }
+    );
 }
 
 #[test]
@@ -167,13 +170,14 @@ fn messages_are_merged_lists_grow_and_the_last_single_value_wins() {
         ..Oracle::default()
     };
     let stream = [prefixed(&first.encode_to_vec()), prefixed(&second.encode_to_vec())].concat();
-    let info = receive(&stream).unwrap().info;
+    let received = receive(&stream).unwrap();
+    assert!(matches!(received.peer_record, ClaimedRecord::Unusable(_)), "one was seen");
+    let info = received.info;
     assert_eq!(info.public_key, Some(key(1)));
     assert_eq!(info.listen_addrs, [addr("/ip4/192.0.2.1/tcp/1"), addr("/ip4/192.0.2.1/tcp/2")]);
     assert_eq!(info.protocols, [protocol("/a"), protocol("/b"), protocol("/a")]);
     assert_eq!(info.agent_version.as_deref(), Some("new"));
     assert_eq!(info.protocol_version.as_deref(), Some("kept"));
-    assert_eq!(info.signed_peer_record, Some(vec![1, 2, 3]));
 
     let twice = [first.encode_to_vec(), second.encode_to_vec()].concat();
     assert_eq!(receive(&prefixed(&twice)).unwrap().info, info, "the same within one message");
@@ -205,8 +209,8 @@ fn a_message_of_8192_bytes_is_read_and_a_longer_one_refused_from_its_length() {
     let oracle = |len| Oracle { signed_peer_record: Some(vec![7; len]), ..Oracle::default() };
     let longest = oracle(MAX_MESSAGE_LEN - 3).encode_to_vec();
     assert_eq!(longest.len(), MAX_MESSAGE_LEN);
-    let info = receive(&prefixed(&longest)).unwrap().info;
-    assert_eq!(info.signed_peer_record.map(|record| record.len()), Some(MAX_MESSAGE_LEN - 3));
+    let received = receive(&prefixed(&longest)).unwrap();
+    assert!(matches!(received.peer_record, ClaimedRecord::Unusable(_)), "it was read whole");
 
     assert_eq!(dialer().handle_recv(&[0x81, 0x40]), Err(Error::MessageTooLong), "8193");
     assert_eq!(dialer().handle_recv(&[0xff; 20]), Err(Error::MessageTooLong));
@@ -386,12 +390,16 @@ proptest! {
             }
         }
         let received = dialer.handle_eof().unwrap().unwrap();
-        prop_assert_eq!(&received, &Received { info: info.clone(), claimed_key: ClaimedKey::Same, dropped: 0 });
+        let unopened = Info { signed_peer_record: None, ..info.clone() };
+        prop_assert_eq!(&received.info, &unopened);
+        prop_assert_eq!((received.claimed_key, received.dropped), (ClaimedKey::Same, 0));
+        prop_assert_eq!(received.peer_record == ClaimedRecord::Absent, info.signed_peer_record.is_none());
 
         let oracle = Oracle::decode_length_delimited(&stream[..]).unwrap();
         prop_assert_eq!(oracle.encode_length_delimited_to_vec(), stream);
         prop_assert_eq!(oracle.protocols.len(), info.protocols.len());
         prop_assert_eq!(oracle.agent_version, info.agent_version);
+        prop_assert_eq!(oracle.signed_peer_record, info.signed_peer_record);
         prop_assert_eq!(oracle.public_key, info.public_key.map(|key| key.to_protobuf()));
     }
 

@@ -1,3 +1,4 @@
 mod identify;
+mod identify_push;
 mod perf;
 mod ping;
