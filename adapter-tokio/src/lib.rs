@@ -2,6 +2,9 @@
 //! [`Stream`](septa_driver::Stream) tokio's I/O traits.
 //!
 //! `examples/echo.rs` is a whole program.
+//!
+//! The feature `aws-lc-rs`, on by default, makes AWS-LC the cryptography of endpoints whose builder names
+//! none; it needs a C compiler. Without it they use pure Rust.
 #![forbid(unsafe_code)]
 
 mod runtime;

@@ -4,12 +4,16 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use septa_core::{Instant, Seed};
+#[cfg(feature = "aws-lc-rs")]
+use septa_core::crypto::AwsLc as DefaultProvider;
+#[cfg(not(feature = "aws-lc-rs"))]
+use septa_core::crypto::RustCrypto as DefaultProvider;
+use septa_core::{Instant, Seed, crypto::Provider};
 use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, SocketReader, SocketWriter, Timer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -84,6 +88,10 @@ impl Runtime for TokioRuntime {
 
     fn seed(&self) -> Seed {
         self.seed.lock().unwrap_or_else(PoisonError::into_inner).child("runtime")
+    }
+
+    fn provider(&self) -> Arc<dyn Provider> {
+        Arc::new(DefaultProvider)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use septa_core::{ExpectedPeer, Identity, ProtocolId};
-use septa_driver::{CloseReason, Endpoint};
-use septa_tokio::TokioStream;
+use septa_driver::{CloseReason, Endpoint, Runtime as _};
+use septa_tokio::{TokioRuntime, TokioStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ECHO: ProtocolId = ProtocolId::from_static("/test/echo/1");
@@ -57,4 +57,11 @@ async fn a_megabyte_goes_there_and_back_over_tcp() {
     alice.shutdown(Duration::from_secs(5)).await;
     bob.shutdown(Duration::from_secs(5)).await;
     assert_eq!((alice.stats().live_tasks, bob.stats().live_tasks), (0, 0));
+}
+
+#[tokio::test]
+async fn the_feature_chooses_the_cryptography() {
+    let provider = TokioRuntime::current().unwrap().provider();
+    let expected = if cfg!(feature = "aws-lc-rs") { "AwsLc" } else { "RustCrypto" };
+    assert_eq!(format!("{provider:?}"), expected);
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use septa_core::{
     Identity, ProtocolId,
     connection::{Admission, Config},
-    crypto::{Provider, RustCrypto},
+    crypto::Provider,
     noise::Credentials,
     protocol::{identify, ping},
 };
@@ -49,7 +49,7 @@ impl Default for Limits {
 /// Collects the configuration of an [`Endpoint`].
 pub struct EndpointBuilder {
     identity: Identity,
-    provider: Arc<dyn Provider>,
+    provider: Option<Arc<dyn Provider>>,
     config: Config,
     protocols: Vec<ProtocolId>,
     agent_version: String,
@@ -60,7 +60,7 @@ impl EndpointBuilder {
     pub(crate) fn new(identity: Identity) -> Self {
         Self {
             identity,
-            provider: Arc::new(RustCrypto),
+            provider: None,
             config: Config::default(),
             protocols: Vec::new(),
             agent_version: concat!("septa/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -92,10 +92,10 @@ impl EndpointBuilder {
         self
     }
 
-    /// The cryptography to use, by default pure Rust.
+    /// The cryptography to use, by default the [runtime's](Runtime::provider).
     #[must_use]
     pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
-        self.provider = provider;
+        self.provider = Some(provider);
         self
     }
 
@@ -112,7 +112,8 @@ impl EndpointBuilder {
     /// All values that are wrong.
     pub fn build(self, runtime: Arc<dyn Runtime>) -> Result<Endpoint, ConfigErrors> {
         self.validate()?;
-        let credentials = Credentials::new(&self.identity, self.provider, runtime.seed());
+        let provider = self.provider.unwrap_or_else(|| runtime.provider());
+        let credentials = Credentials::new(&self.identity, provider, runtime.seed());
         let own = [ping::PROTOCOL, identify::PROTOCOL];
         let configured = self.config.protocols.iter().cloned();
         let protocols = own.into_iter().chain(self.protocols).chain(configured).collect();

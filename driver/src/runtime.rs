@@ -4,10 +4,14 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use septa_core::{Instant, Seed};
+use septa_core::{
+    Instant, Seed,
+    crypto::{Provider, RustCrypto},
+};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -38,6 +42,11 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
 
     /// An unpredictable seed, another one each time. A simulator derives them from its root.
     fn seed(&self) -> Seed;
+
+    /// The cryptography of endpoints whose builder names none. Pure Rust unless the runtime knows better.
+    fn provider(&self) -> Arc<dyn Provider> {
+        Arc::new(RustCrypto)
+    }
 }
 
 /// A timer that can be armed again and again.

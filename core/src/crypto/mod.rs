@@ -1,9 +1,11 @@
-//! What core needs of a cryptography library: the [`Provider`] trait and its pure-Rust implementation.
+//! What core needs of a cryptography library: the [`Provider`] trait and its implementations.
 //!
 //! A provider is a value, so that no feature flag can weaken a build: the simulator's fast insecure
 //! cipher enters as a value too. Ed25519 *verification* is not here: it is always dalek's
 //! `verify_strict`, because providers differ in which forgeries they accept (see [`crate::identity`]).
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
 mod rust_crypto;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,8 @@ mod tests;
 use alloc::boxed::Box;
 use core::fmt;
 
+#[cfg(feature = "aws-lc-rs")]
+pub use aws_lc::AwsLc;
 pub use rust_crypto::RustCrypto;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
@@ -19,16 +23,16 @@ pub const TAG_LEN: usize = 16;
 
 /// A cryptography library.
 ///
-/// Implementations are stateless and deterministic: every key and nonce is an argument.
+/// Implementations are stateless and deterministic: every key and nonce is an argument, and all give the
+/// same bytes for the same arguments.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// The AEAD of RFC 8439 with `key`.
     fn chacha20_poly1305(&self, key: &[u8; 32]) -> Box<dyn AeadKey>;
 
-    /// The X25519 public key that belongs to `secret` (RFC 7748, clamped on use).
-    fn x25519_public_key(&self, secret: &[u8; 32]) -> [u8; 32];
-
-    /// X25519 of RFC 7748. The result may be all zero; the caller must refuse it.
-    fn x25519(&self, secret: &[u8; 32], public: &[u8; 32]) -> Zeroizing<[u8; 32]>;
+    /// X25519 (RFC 7748) with the private key `secret`, which is clamped on use.
+    ///
+    /// Computes the public key, which costs as much as an agreement: keep what it returns.
+    fn x25519_key(&self, secret: &[u8; 32]) -> Box<dyn X25519Key>;
 
     /// SHA-256 of the concatenation of `parts`.
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32];
@@ -52,6 +56,17 @@ pub trait AeadKey: ZeroizeOnDrop + Send + Sync {
         data: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), OpenFailed>;
+}
+
+/// One X25519 private key, wiped when dropped.
+pub trait X25519Key: ZeroizeOnDrop + Send + Sync {
+    /// The public key that belongs to it.
+    fn public_key(&self) -> &[u8; 32];
+
+    /// The shared secret with the owner of `public`.
+    ///
+    /// All zero if `public` is a point of small order. The caller must refuse that.
+    fn agree(&self, public: &[u8; 32]) -> Zeroizing<[u8; 32]>;
 }
 
 /// The tag does not belong to this ciphertext, key, nonce and associated data.

@@ -1,19 +1,24 @@
 //! What every [`Provider`] must do. Each test is a function over a provider; `provider_tests!` runs
-//! them all against one.
+//! them all against each.
 
 use super::*;
+use crate::{identity::BadSignature, testing::providers};
 use alloc::vec;
 use std::format;
 
 macro_rules! provider_tests {
-    ($module:ident, $provider:expr; $($test:ident)*) => {
-        mod $module {
-            $(#[test] fn $test() { super::$test(&$provider); })*
+    ($($test:ident)*) => {
+        mod rust_crypto {
+            $(#[test] fn $test() { super::$test(&crate::crypto::RustCrypto); })*
+        }
+        #[cfg(feature = "aws-lc-rs")]
+        mod aws_lc {
+            $(#[test] fn $test() { super::$test(&crate::crypto::AwsLc); })*
         }
     };
 }
 
-provider_tests! { rust_crypto, crate::crypto::RustCrypto;
+provider_tests! {
     sealing_gives_the_record_of_rfc_8439
     a_sealed_record_opens_again_whatever_its_length
     a_record_changed_anywhere_is_not_opened
@@ -22,11 +27,16 @@ provider_tests! { rust_crypto, crate::crypto::RustCrypto;
     x25519_with_a_point_of_small_order_gives_zero
     sha256_hashes_its_parts_as_one
     signatures_are_those_of_rfc_8032
+    an_empty_record_has_a_tag_too
+    nothing_is_left_of_a_record_that_was_not_opened
+    x25519_ignores_what_clamping_and_the_top_bit_hide
+    an_ed25519_signature_verifies_and_a_changed_one_does_not
 }
 
 #[test]
 fn debug_output_of_a_provider_names_it() {
-    assert_eq!(format!("{:?}", RustCrypto), "RustCrypto");
+    let names: alloc::vec::Vec<_> = providers().iter().map(|provider| format!("{provider:?}")).collect();
+    assert_eq!(names, if cfg!(feature = "aws-lc-rs") { vec!["RustCrypto", "AwsLc"] } else { vec!["RustCrypto"] });
 }
 
 fn unhex<const N: usize>(text: &str) -> [u8; N] {
@@ -104,6 +114,27 @@ fn a_record_changed_anywhere_is_not_opened(provider: &dyn Provider) {
     assert_eq!(open(&*other, &nonce, &associated, sealed.to_vec(), &tag), Err(OpenFailed));
 }
 
+fn an_empty_record_has_a_tag_too(provider: &dyn Provider) {
+    let key = provider.chacha20_poly1305(&[3; 32]);
+    let tag = key.seal_in_place(&[4; 12], b"", &mut []);
+    assert_eq!(tag, RustCrypto.chacha20_poly1305(&[3; 32]).seal_in_place(&[4; 12], b"", &mut []));
+    assert_eq!(key.open_in_place(&[4; 12], b"", &mut [], &tag), Ok(()));
+    assert_eq!(key.open_in_place(&[4; 12], b"", &mut [], &[0; TAG_LEN]), Err(OpenFailed));
+    assert_eq!(key.open_in_place(&[4; 12], b"other", &mut [], &tag), Err(OpenFailed));
+}
+
+fn nothing_is_left_of_a_record_that_was_not_opened(provider: &dyn Provider) {
+    let key = provider.chacha20_poly1305(&[3; 32]);
+    for len in [1, 16, 64, 1024, 20_000] {
+        let plaintext = vec![b'p'; len];
+        let mut data = plaintext.clone();
+        let mut tag = key.seal_in_place(&[4; 12], b"", &mut data);
+        tag[15] ^= 1;
+        assert_eq!(key.open_in_place(&[4; 12], b"", &mut data, &tag), Err(OpenFailed));
+        assert!(len < 16 || !data.windows(16).any(|window| window == &plaintext[..16]), "{len} bytes");
+    }
+}
+
 /// RFC 7748, section 5.2.
 fn x25519_computes_the_functions_of_rfc_7748(provider: &dyn Provider) {
     let table = [
@@ -119,14 +150,14 @@ fn x25519_computes_the_functions_of_rfc_7748(provider: &dyn Provider) {
         ),
     ];
     for (scalar, point, product) in table {
-        assert_eq!(hex::encode(*provider.x25519(&unhex(scalar), &unhex(point))), product);
+        assert_eq!(hex::encode(*provider.x25519_key(&unhex(scalar)).agree(&unhex(point))), product);
     }
 
     let mut scalar = [0; 32];
     scalar[0] = 9;
     let mut point = scalar;
     for round in 1..=1000 {
-        let product = *provider.x25519(&scalar, &point);
+        let product = *provider.x25519_key(&scalar).agree(&point);
         (scalar, point) = (product, scalar);
         let expected = match round {
             1 => "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079",
@@ -139,14 +170,14 @@ fn x25519_computes_the_functions_of_rfc_7748(provider: &dyn Provider) {
 
 /// RFC 7748, section 6.1.
 fn x25519_agrees_on_the_shared_secret_of_rfc_7748(provider: &dyn Provider) {
-    let alice = unhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
-    let bob = unhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
-    let (alice_public, bob_public) = (provider.x25519_public_key(&alice), provider.x25519_public_key(&bob));
+    let alice = provider.x25519_key(&unhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"));
+    let bob = provider.x25519_key(&unhex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"));
+    let (alice_public, bob_public) = (*alice.public_key(), *bob.public_key());
     assert_eq!(hex::encode(alice_public), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
     assert_eq!(hex::encode(bob_public), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
     let shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742";
-    assert_eq!(hex::encode(*provider.x25519(&alice, &bob_public)), shared);
-    assert_eq!(hex::encode(*provider.x25519(&bob, &alice_public)), shared);
+    assert_eq!(hex::encode(*alice.agree(&bob_public)), shared);
+    assert_eq!(hex::encode(*bob.agree(&alice_public)), shared);
 }
 
 /// The caller refuses the zero; a provider must hand it over rather than fail in its own way.
@@ -160,9 +191,43 @@ fn x25519_with_a_point_of_small_order_gives_zero(provider: &dyn Provider) {
         "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     ];
+    let key = provider.x25519_key(&[0x42; 32]);
     for point in points {
-        assert_eq!(*provider.x25519(&[0x42; 32], &unhex(point)), [0; 32], "{point}");
+        assert_eq!(*key.agree(&unhex(point)), [0; 32], "{point}");
     }
+}
+
+/// RFC 7748, section 5: three bits of the scalar are cleared, one is set, and the top bit of the point is masked.
+fn x25519_ignores_what_clamping_and_the_top_bit_hide(provider: &dyn Provider) {
+    let clamped = |mut secret: [u8; 32]| {
+        secret[0] &= 0xf8;
+        secret[31] = secret[31] & 0x7f | 0x40;
+        secret
+    };
+    for secret in [[0; 32], [0xff; 32], [0x5a; 32]] {
+        let (raw, clamped) = (provider.x25519_key(&secret), provider.x25519_key(&clamped(secret)));
+        assert_eq!(raw.public_key(), clamped.public_key());
+        let mut point = *provider.x25519_key(&[7; 32]).public_key();
+        let shared = raw.agree(&point);
+        assert_eq!(shared, clamped.agree(&point));
+        assert_eq!(shared, RustCrypto.x25519_key(&secret).agree(&point));
+        point[31] |= 0x80;
+        assert_eq!(shared, raw.agree(&point));
+    }
+}
+
+/// Whatever signs, it is the one strict verification that judges.
+fn an_ed25519_signature_verifies_and_a_changed_one_does_not(provider: &dyn Provider) {
+    let identity = crate::testing::identity(7);
+    let signature = identity.sign(provider, b"message");
+    assert_eq!(signature, identity.sign(&RustCrypto, b"message"));
+    assert_eq!(identity.public_key().verify(b"message", &signature), Ok(()));
+    for bit in 0..8 * signature.len() {
+        let mut changed = signature;
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(identity.public_key().verify(b"message", &changed), Err(BadSignature), "bit {bit}");
+    }
+    assert_eq!(identity.public_key().verify(b"massage", &signature), Err(BadSignature));
 }
 
 /// FIPS 180-2, appendix B.

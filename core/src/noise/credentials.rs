@@ -30,7 +30,7 @@ impl StaticKey {
 
     #[cfg(test)]
     pub(super) fn from_secret_dangerous(provider: Arc<dyn Provider>, secret: [u8; 32]) -> Self {
-        Self { pair: KeyPair::from_secret(&*provider, secret.into()), provider }
+        Self { pair: KeyPair::from_secret(&*provider, &secret), provider }
     }
 }
 

@@ -45,9 +45,27 @@ mod keys;
 mod payload;
 mod record;
 mod symmetric_state;
-#[cfg(test)]
-mod tests;
 mod xx;
+
+// Every test runs with every provider. `Tested` is the one that it runs with.
+#[cfg(test)]
+#[path = "."]
+mod with_rust_crypto {
+    use crate::crypto::RustCrypto as Tested;
+
+    #[path = "tests/mod.rs"]
+    mod tests;
+}
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
+#[path = "."]
+mod with_aws_lc {
+    use crate::crypto::AwsLc as Tested;
+
+    #[path = "tests/mod.rs"]
+    #[expect(clippy::duplicate_mod, reason = "the same tests with another provider")]
+    mod tests;
+}
 
 use zeroize::ZeroizeOnDrop;
 
@@ -127,6 +145,7 @@ pub enum Error {
 const _: () = {
     const fn wipes<T: ZeroizeOnDrop + ?Sized>() {}
     wipes::<dyn crate::crypto::AeadKey>();
+    wipes::<dyn crate::crypto::X25519Key>();
     wipes::<cipher_state::CipherState>();
     wipes::<symmetric_state::SymmetricState>();
     wipes::<symmetric_state::Split>();

@@ -45,10 +45,6 @@ impl SymmetricState {
         state
     }
 
-    pub(super) fn provider(&self) -> &dyn Provider {
-        &*self.provider
-    }
-
     pub(super) fn mix_hash(&mut self, data: &[u8]) {
         self.hash = self.provider.sha256(&[&self.hash, data]);
     }

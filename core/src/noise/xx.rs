@@ -179,7 +179,7 @@ impl ZeroizeOnDrop for ResponderAnswering where Secrets: ZeroizeOnDrop {}
 impl ZeroizeOnDrop for ResponderWaiting where Secrets: ZeroizeOnDrop {}
 
 fn mix_dh(symmetric: &mut SymmetricState, ours: &KeyPair, theirs: &[u8; 32]) -> Result<(), Error> {
-    let shared = ours.agree(symmetric.provider(), theirs)?;
+    let shared = ours.agree(theirs)?;
     symmetric.mix_key(&shared);
     Ok(())
 }

@@ -1,7 +1,15 @@
 //! Connecting, accepting, and whom to trust.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use futures_util::future::join;
-use septa_core::{ExpectedPeer, Identity, Multiaddr, Role};
+use septa_core::{
+    ExpectedPeer, Identity, Multiaddr, Role,
+    crypto::{AeadKey, Provider, RustCrypto, X25519Key},
+};
 use septa_driver::{AcceptError, CloseReason, ConnectError, Endpoint, ListenError, expected_peer};
 
 use crate::world::{World, calm, conditions};
@@ -124,4 +132,36 @@ fn an_endpoint_reports_every_wrong_value_at_once() {
         .build(simulation.host("a"))
         .unwrap_err();
     assert_eq!(errors.iter().count(), 3, "{errors}");
+}
+
+/// Pure Rust that counts the keys it makes.
+#[derive(Default, Debug)]
+struct Counting(AtomicUsize);
+
+impl Provider for Counting {
+    fn chacha20_poly1305(&self, key: &[u8; 32]) -> Box<dyn AeadKey> {
+        RustCrypto.chacha20_poly1305(key)
+    }
+    fn x25519_key(&self, secret: &[u8; 32]) -> Box<dyn X25519Key> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        RustCrypto.x25519_key(secret)
+    }
+    fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
+        RustCrypto.sha256(parts)
+    }
+    fn ed25519_sign(&self, seed: &[u8; 32], message: &[u8]) -> [u8; 64] {
+        RustCrypto.ed25519_sign(seed, message)
+    }
+}
+
+#[test]
+fn the_provider_of_the_builder_wins_over_the_runtimes() {
+    let counting = Arc::new(Counting::default());
+    let world = World::with(calm(), |builder| builder.provider(counting.clone()), |builder| builder);
+    world.run(async {
+        let _connected = world.connected().await;
+    });
+    // Its static key, and the ephemeral one of a single handshake.
+    assert_eq!(counting.0.load(Ordering::Relaxed), 2);
+    world.end();
 }

@@ -4,6 +4,7 @@ mod app;
 mod chaos;
 mod close;
 mod hostile;
+mod providers;
 mod races;
 mod streams;
 mod upgrade;

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::*;
-use crate::crypto::{AeadKey, OpenFailed};
+use crate::crypto::{AeadKey, OpenFailed, X25519Key};
 
 /// Feeds what an attacker made of a message, then zeros for whatever length it claims.
 fn fails(mut handshake: Handshake, damaged: &[u8]) -> Error {
@@ -148,7 +148,7 @@ fn ephemeral_keys_of_small_order_are_refused_by_both_ends() {
 #[test]
 fn static_keys_of_small_order_are_refused_by_both_ends() {
     for point in small_order_points() {
-        let claimed = || KeyPair::mismatched_dangerous([8; 32], point);
+        let claimed = || mismatched([8; 32], point);
         let mut caller = initiator_expecting(ExpectedPeer::Any, &[]);
         let answered = answer_initiator(&mut caller, &claimed(), &[]);
         assert_eq!(outcome(caller, answered), Err(Error::ZeroDh), "{}", hex::encode(point));
@@ -162,7 +162,7 @@ fn static_keys_of_small_order_are_refused_by_both_ends() {
 #[test]
 fn a_static_key_that_the_peer_does_not_own_is_refused() {
     let stolen = *key_pair([8; 32]).public();
-    let claimed = || KeyPair::mismatched_dangerous([9; 32], stolen);
+    let claimed = || mismatched([9; 32], stolen);
     let payload = honest_payload(1, [8; 32]);
 
     let mut caller = initiator_expecting(ExpectedPeer::Any, &[]);
@@ -232,6 +232,26 @@ proptest::proptest! {
     }
 }
 
+/// A pair whose halves do not belong together, as only an attacker has.
+struct Mismatched {
+    secret: Box<dyn X25519Key>,
+    public: [u8; 32],
+}
+
+fn mismatched(secret: [u8; 32], public: [u8; 32]) -> KeyPair {
+    KeyPair::from_key_dangerous(Box::new(Mismatched { secret: Tested.x25519_key(&secret), public }))
+}
+
+impl X25519Key for Mismatched {
+    fn public_key(&self) -> &[u8; 32] {
+        &self.public
+    }
+    fn agree(&self, public: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        self.secret.agree(public)
+    }
+}
+impl ZeroizeOnDrop for Mismatched {}
+
 /// Counts the AEAD keys that exist.
 #[derive(Default, Debug)]
 struct LiveKeys(Arc<AtomicUsize>);
@@ -250,19 +270,16 @@ impl LiveKeys {
 impl Provider for LiveKeys {
     fn chacha20_poly1305(&self, key: &[u8; 32]) -> Box<dyn AeadKey> {
         self.0.fetch_add(1, Relaxed);
-        Box::new(LiveKey { key: RustCrypto.chacha20_poly1305(key), live: self.0.clone() })
+        Box::new(LiveKey { key: Tested.chacha20_poly1305(key), live: self.0.clone() })
     }
-    fn x25519_public_key(&self, secret: &[u8; 32]) -> [u8; 32] {
-        RustCrypto.x25519_public_key(secret)
-    }
-    fn x25519(&self, secret: &[u8; 32], public: &[u8; 32]) -> Zeroizing<[u8; 32]> {
-        RustCrypto.x25519(secret, public)
+    fn x25519_key(&self, secret: &[u8; 32]) -> Box<dyn X25519Key> {
+        Tested.x25519_key(secret)
     }
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
-        RustCrypto.sha256(parts)
+        Tested.sha256(parts)
     }
     fn ed25519_sign(&self, seed: &[u8; 32], message: &[u8]) -> [u8; 64] {
-        RustCrypto.ed25519_sign(seed, message)
+        Tested.ed25519_sign(seed, message)
     }
 }
 

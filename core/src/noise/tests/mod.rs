@@ -8,14 +8,15 @@ mod vectors;
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::{
-    Credentials, Error, Finished, Handshake, StaticKey,
-    keys::KeyPair,
-    xx::{InitiatorStart, ResponderStart},
-};
+use super::Tested;
 use crate::{
     ExpectedPeer, Identity, PeerId, ProtocolId,
-    crypto::{Provider, RustCrypto},
+    crypto::Provider,
+    noise::{
+        Credentials, Error, Finished, Handshake, StaticKey,
+        keys::KeyPair,
+        xx::{InitiatorStart, ResponderStart},
+    },
 };
 
 const YAMUX: ProtocolId = ProtocolId::from_static("/yamux/1.0.0");
@@ -30,7 +31,7 @@ const INITIATOR_EPHEMERAL: [u8; 32] = [5; 32];
 const RESPONDER_EPHEMERAL: [u8; 32] = [6; 32];
 
 fn provider() -> Arc<dyn Provider> {
-    Arc::new(RustCrypto)
+    Arc::new(Tested)
 }
 
 fn identity(byte: u8) -> Identity {
@@ -38,7 +39,7 @@ fn identity(byte: u8) -> Identity {
 }
 
 fn key_pair(secret: [u8; 32]) -> KeyPair {
-    KeyPair::from_secret(&RustCrypto, secret.into())
+    KeyPair::from_secret(&Tested, &secret)
 }
 
 fn credentials(identity_byte: u8, static_secret: [u8; 32]) -> Arc<Credentials> {

@@ -26,7 +26,7 @@ fn accepted() -> Result<PeerId, Error> {
 fn honest_parts() -> (Vec<u8>, Vec<u8>) {
     let claim = signing_input(key_pair(STATIC).public());
     let identity = identity(STRANGER);
-    (identity.public_key().to_protobuf(), identity.sign(&RustCrypto, &claim).to_vec())
+    (identity.public_key().to_protobuf(), identity.sign(&Tested, &claim).to_vec())
 }
 
 fn payload_of(identity_key: &[u8], signature: &[u8]) -> Vec<u8> {
@@ -74,11 +74,11 @@ fn an_impostor_never_sees_message_3() {
 #[test]
 fn a_signature_for_anything_else_is_refused() {
     let (identity_key, signature) = honest_parts();
-    let sign = |message: &[u8]| identity(STRANGER).sign(&RustCrypto, message).to_vec();
+    let sign = |message: &[u8]| identity(STRANGER).sign(&Tested, message).to_vec();
     let static_key = *key_pair(STATIC).public();
     let another_static_key = sign(&signing_input(key_pair([9; 32]).public()));
     let without_prefix = sign(&static_key);
-    let another_identity = identity(1).sign(&RustCrypto, &signing_input(&static_key)).to_vec();
+    let another_identity = identity(1).sign(&Tested, &signing_input(&static_key)).to_vec();
     let longer = [signature.as_slice(), &[0]].concat();
     let cases = [
         another_static_key,
@@ -203,7 +203,7 @@ fn the_last_of_a_repeated_field_counts() {
 fn a_signature_made_elsewhere_is_checked() {
     let static_key = || StaticKey::from_secret_dangerous(provider(), STATIC);
     let signer = identity(STRANGER);
-    let signature = signer.sign(&RustCrypto, &static_key().signing_input());
+    let signature = signer.sign(&Tested, &static_key().signing_input());
     let outside = Credentials::from_signature(static_key(), signer.public_key().clone(), &signature).unwrap();
     assert_eq!(outside.peer_id(), signer.peer_id());
     assert_eq!(outside.public_key(), signer.public_key());

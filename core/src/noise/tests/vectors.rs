@@ -1,15 +1,14 @@
 //! The published vectors of cacophony and snow, and a whole libp2p handshake.
 
-use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
 use std::sync::Mutex;
 
 use serde_json::Value;
-use zeroize::Zeroizing;
 
-use super::{super::symmetric_state::SymmetricState, *};
+use super::*;
 use crate::{
-    crypto::AeadKey,
-    noise::{Opener, Sealer},
+    crypto::{AeadKey, X25519Key},
+    noise::{Opener, Sealer, symmetric_state::SymmetricState},
 };
 
 const XX_VECTORS: &str = include_str!("../../../tests/vectors/noise_xx.json");
@@ -130,7 +129,7 @@ fn the_libp2p_transcript_is_reproduced_byte_for_byte() {
 fn every_intermediate_hash_and_chaining_key_of_the_transcript_is_reproduced() {
     let transcript: Value = serde_json::from_str(TRANSCRIPT).unwrap();
     let intermediate = |name: &str| intermediate_value(&transcript, name);
-    let dh = |ours: [u8; 32], theirs: [u8; 32]| key_pair(ours).agree(&RustCrypto, key_pair(theirs).public()).unwrap();
+    let dh = |ours: [u8; 32], theirs: [u8; 32]| key_pair(ours).agree(key_pair(theirs).public()).unwrap();
     let public = |secret: [u8; 32]| *key_pair(secret).public();
     assert_eq!(b"Noise_XX_25519_ChaChaPoly_SHA256".as_slice(), intermediate("h0"));
 
@@ -182,20 +181,17 @@ fn intermediate_value(transcript: &Value, name: &str) -> Vec<u8> {
 struct KeyLog(Mutex<Vec<String>>);
 
 impl Provider for KeyLog {
-    fn chacha20_poly1305(&self, key: &[u8; 32]) -> alloc::boxed::Box<dyn AeadKey> {
+    fn chacha20_poly1305(&self, key: &[u8; 32]) -> Box<dyn AeadKey> {
         self.0.lock().unwrap().push(hex::encode(key));
-        RustCrypto.chacha20_poly1305(key)
+        Tested.chacha20_poly1305(key)
     }
-    fn x25519_public_key(&self, secret: &[u8; 32]) -> [u8; 32] {
-        RustCrypto.x25519_public_key(secret)
-    }
-    fn x25519(&self, secret: &[u8; 32], public: &[u8; 32]) -> Zeroizing<[u8; 32]> {
-        RustCrypto.x25519(secret, public)
+    fn x25519_key(&self, secret: &[u8; 32]) -> Box<dyn X25519Key> {
+        Tested.x25519_key(secret)
     }
     fn sha256(&self, parts: &[&[u8]]) -> [u8; 32] {
-        RustCrypto.sha256(parts)
+        Tested.sha256(parts)
     }
     fn ed25519_sign(&self, seed: &[u8; 32], message: &[u8]) -> [u8; 64] {
-        RustCrypto.ed25519_sign(seed, message)
+        Tested.ed25519_sign(seed, message)
     }
 }
