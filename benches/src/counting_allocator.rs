@@ -7,8 +7,11 @@ use std::{
     cell::Cell,
 };
 
+use septa_core::testing::fuzz::Heap;
+
 thread_local! {
     static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
+    static PEAK_BYTES: Cell<isize> = const { Cell::new(0) };
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -27,10 +30,38 @@ impl CountingAllocator {
         ALLOCATIONS.get()
     }
 
+    /// Takes [`live_bytes`](Self::live_bytes) for the highest so far.
+    pub fn restart_peak() {
+        PEAK_BYTES.set(LIVE_BYTES.get());
+    }
+
+    /// The highest that [`live_bytes`](Self::live_bytes) has been since
+    /// [`restart_peak`](Self::restart_peak).
+    pub fn peak_bytes() -> isize {
+        PEAK_BYTES.get()
+    }
+
     fn count(allocations: usize, bytes: isize) {
         // A thread that is ending may allocate after its counters are gone; that is nobody's figure.
-        let _ = LIVE_BYTES.try_with(|live| live.set(live.get() + bytes));
+        let _ = LIVE_BYTES.try_with(|live| {
+            live.set(live.get() + bytes);
+            let _ = PEAK_BYTES.try_with(|peak| peak.set(peak.get().max(live.get())));
+        });
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + allocations));
+    }
+}
+
+impl Heap for CountingAllocator {
+    fn live(&self) -> isize {
+        Self::live_bytes()
+    }
+
+    fn restart_peak(&self) {
+        Self::restart_peak();
+    }
+
+    fn peak(&self) -> isize {
+        Self::peak_bytes()
     }
 }
 

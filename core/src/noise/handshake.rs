@@ -337,7 +337,10 @@ where
 }
 
 /// Appends one message to `out` with its length in front.
-fn write_framed<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn write_framed<T>(
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let start = out.len();
     out.extend_from_slice(&[0; RECORD_HEADER_LEN]);
     let written = write(out)?;

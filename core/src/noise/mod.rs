@@ -44,6 +44,8 @@ mod handshake;
 mod keys;
 mod payload;
 mod record;
+#[cfg(feature = "testing")]
+pub(crate) mod scripted;
 mod symmetric_state;
 mod xx;
 

@@ -2,6 +2,8 @@
 //! weaken: everything here uses the same code as a release build.
 #![allow(clippy::panic, reason = "a test helper reports a broken expectation by panicking")]
 
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod pair;
 mod raw_peer;
 

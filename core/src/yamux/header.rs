@@ -106,4 +106,10 @@ pub(crate) fn go_away_frame(code: u32) -> [u8; HEADER_LEN] {
     Header::go_away(code).encode()
 }
 
+/// Decodes a header and encodes it again, for the fuzz target.
+#[cfg(feature = "testing")]
+pub(crate) fn recode_header(bytes: [u8; HEADER_LEN]) -> Result<[u8; HEADER_LEN], Violation> {
+    Header::decode(bytes).map(Header::encode)
+}
+
 const KNOWN_FLAGS: u16 = 0b1111;

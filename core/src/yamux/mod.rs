@@ -23,6 +23,8 @@ pub use error::{KeepAliveTimeout, OpenError, ReadError, Violation, WriteError};
 pub use flood::FLOOD_INTERVAL;
 pub use header::HEADER_LEN;
 pub(crate) use header::go_away_frame;
+#[cfg(feature = "testing")]
+pub(crate) use header::recode_header;
 pub use keep_alive::MAX_RTT;
 pub use scheduler::Priority;
 pub use session::{Event, Session, SessionStats};
