@@ -6,8 +6,8 @@ use super::Input;
 use crate::{
     Instant,
     protocol::identify::{
-        ClaimedKey, Dialer, Error, Info, Listener, MAX_LISTEN_ADDRS, MAX_MESSAGE_LEN, MAX_PROTOCOLS, MAX_TEXT_LEN,
-        Received,
+        ClaimedKey, ClaimedRecord, Dialer, Error, Info, Listener, MAX_LISTEN_ADDRS, MAX_PROTOCOLS, MAX_TEXT_LEN,
+        Received, RemoteInfo,
     },
     testing::identity,
     varint,
@@ -16,8 +16,9 @@ use crate::{
 /// Input: how to end and where to cut, then messages, each with its length or as they are.
 ///
 /// Asserts that it does not matter where the input is cut, that a result comes exactly once, that the
-/// clock alone ends what the peer leaves open, that nothing in a result is past its limit, that a key is
-/// reported only if it is the authenticated one, and that a result can be sent and read again.
+/// clock alone ends what the peer leaves open, that nothing in a result is past its limit, that keys,
+/// records and addresses are reported only if they are the authenticated peer's, that a result can be sent
+/// and read again, and that a push that says the same again changes nothing.
 pub fn identify(data: &[u8]) {
     let mut input = Input::new(data);
     let choice = input.byte();
@@ -101,13 +102,21 @@ impl Reading {
 }
 
 fn check_received(received: Received) {
-    let Received { info, claimed_key, .. } = received;
+    let mut known = RemoteInfo::default();
+    for _ in 0..2 {
+        let ticket = known.ticket();
+        known.pushed(ticket, &received);
+        assert_eq!((known.revision(), known.addrs()), (1, received.addrs()));
+    }
+    let Received { info, claimed_key, peer_record, .. } = received;
+    let ours = identity(1);
+    assert!(peer_record.valid().is_none_or(|record| record.public_key() == ours.public_key()));
+    assert!(info.listen_addrs.iter().all(|addr| addr.peer_id().is_none_or(|peer| peer == ours.peer_id())));
     assert!(info.listen_addrs.len() <= MAX_LISTEN_ADDRS && info.protocols.len() <= MAX_PROTOCOLS);
     for text in [&info.protocol_version, &info.agent_version].into_iter().flatten() {
         assert!(text.len() <= MAX_TEXT_LEN && !text.chars().any(char::is_control), "{text:?}");
     }
-    assert!(info.signed_peer_record.as_ref().is_none_or(|record| record.len() <= MAX_MESSAGE_LEN));
-    let ours = identity(1);
+    assert_eq!(info.signed_peer_record, None);
     match claimed_key {
         ClaimedKey::Same => assert_eq!(info.public_key.as_ref(), Some(ours.public_key())),
         _ => assert_eq!(info.public_key, None),
@@ -124,6 +133,6 @@ fn check_received(received: Received) {
     }
     assert!(listener.is_finished());
     again.end(true);
-    let expected = Received { info, claimed_key: ClaimedKey::Same, dropped: 0 };
+    let expected = Received { info, claimed_key: ClaimedKey::Same, peer_record: ClaimedRecord::Absent, dropped: 0 };
     assert_eq!(again.outcome, Some(Ok(expected)), "what is sent is what is read");
 }

@@ -18,6 +18,7 @@ mod multistream;
 mod noise_handshake;
 mod noise_record;
 mod parsers;
+mod signed_record;
 mod yamux_header;
 
 pub use identify::identify;
@@ -25,6 +26,7 @@ pub use multistream::{multistream_dialer, multistream_listener};
 pub use noise_handshake::noise_handshake;
 pub use noise_record::noise_record;
 pub use parsers::{multiaddr, peer_id, protobuf, varint};
+pub use signed_record::signed_record;
 pub use yamux_header::yamux_header;
 
 use input::Input;
@@ -54,7 +56,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "noise_handshake", run: noise_handshake, max_heap: 320 * KIB },
     Target { name: "noise_record", run: noise_record, max_heap: 256 * KIB },
     Target { name: "yamux_header", run: yamux_header, max_heap: 64 * KIB },
-    Target { name: "identify", run: identify, max_heap: 128 * KIB },
+    Target { name: "identify", run: identify, max_heap: 256 * KIB },
+    Target { name: "signed_record", run: signed_record, max_heap: 128 * KIB },
 ];
 
 const KIB: usize = 1024;
