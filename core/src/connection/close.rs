@@ -28,6 +28,8 @@ impl Connection {
             Phase::Open(streams) => {
                 if streams.draining.is_none() {
                     streams.session.refuse_inbound(codes::stream::SHUTDOWN);
+                    // A GoAway alone, soon after the start, would tell the dialer that it was denied.
+                    streams.session.ping_now();
                     streams.draining = Some(code);
                     streams.wake_open(&mut self.events);
                     self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
@@ -181,7 +183,9 @@ impl Connection {
         self.timers = TimerTable::default();
         self.clear_output = Default::default();
         self.sealed_output = Default::default();
-        self.records = None;
+        if let Records::Attached { .. } = self.records {
+            self.records = Records::None;
+        }
         self.events.push(Event::Closed);
     }
 
@@ -200,7 +204,7 @@ impl Connection {
     }
 
     fn is_inside_message(&self) -> bool {
-        let in_record = self.records.as_ref().is_some_and(Records::is_inside_record);
-        in_record || matches!(&self.phase, Phase::Open(streams) if !streams.session.is_at_frame_boundary())
+        self.records.is_inside_record()
+            || matches!(&self.phase, Phase::Open(streams) if !streams.session.is_at_frame_boundary())
     }
 }

@@ -154,10 +154,22 @@ pub struct NoRoom {
     pub room: usize,
 }
 
-/// The output buffer is shorter than [`MIN_TRANSMIT`](super::MIN_TRANSMIT). The state is unchanged.
+/// Why output was not written. The state is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the output buffer is shorter than 64 bytes")]
-pub struct TooSmall;
+#[non_exhaustive]
+pub enum TransmitError {
+    /// The output buffer is shorter than [`MIN_TRANSMIT`](super::MIN_TRANSMIT).
+    #[error("the output buffer is shorter than 64 bytes")]
+    TooSmall,
+    /// The driver has the record side and must use
+    /// [`poll_frames`](super::Connection::poll_frames).
+    #[error("the record side was detached; ask for frames and seal them")]
+    Detached,
+    /// The connection still has the record side; use
+    /// [`poll_transmit`](super::Connection::poll_transmit).
+    #[error("the record side was not detached")]
+    Attached,
+}
 
 /// Why no stream could be opened. The state is unchanged.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

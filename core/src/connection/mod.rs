@@ -25,22 +25,24 @@ use core::{fmt, time::Duration};
 pub use close::DENIAL_WINDOW;
 pub use config::{Admission, Config, ConfigError, ConfigErrors, MAX_DRAIN_TIMEOUT, MIN_SEND_QUOTA};
 pub use error::{
-    CloseReason, DenyReason, Layer, NoRoom, OpenError, ProtocolError, ReadError, RefuseReason, TooSmall, WriteError,
+    CloseReason, DenyReason, Layer, NoRoom, OpenError, ProtocolError, ReadError, RefuseReason, TransmitError,
+    WriteError,
 };
 pub use event::Event;
+pub use records::{Framed, Opened, RecordOpener, RecordSealer};
 pub use stats::Stats;
 pub use stream::Stream;
 
 pub use crate::yamux::{Priority, StreamId};
 use crate::{
     ExpectedPeer, Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
-    noise::Credentials,
+    noise::{Credentials, Handshake},
     time::{TimerKey, TimerTable},
     yamux,
 };
 use event::Events;
 use negotiation::Negotiation;
-use phase::{Clear, Phase, Secured};
+use phase::{Clear, Phase, Prepared, Secured};
 use records::Records;
 use streams::{Streams, Surroundings};
 
@@ -94,7 +96,7 @@ pub struct Connection {
     clear_output: Vec<u8>,
     /// Plaintext that leaves, sealed, before anything of the session.
     sealed_output: Vec<u8>,
-    records: Option<Records>,
+    records: Records,
     secured: Option<Box<Secured>>,
     timers: TimerTable<Timer, TIMERS>,
     events: Events,
@@ -132,6 +134,15 @@ impl Connection {
         let mut negotiation = Negotiation::of_connection(role, NOISE);
         let mut clear_output = Vec::new();
         negotiation.drain_into(&mut clear_output);
+        let seed = seed.child("noise handshake");
+        let handshake = match role {
+            Role::Dialer => {
+                let mut handshake = Handshake::initiator(credentials.clone(), expected, &[YAMUX], seed);
+                receive::drain_handshake(&mut handshake, &mut clear_output);
+                Prepared::Initiator(Box::new(handshake))
+            }
+            Role::Listener => Prepared::Responder(seed),
+        };
         let mut timers = TimerTable::default();
         timers.set(Timer::Upgrade, now.saturating_add(config.upgrade_timeout));
         Self {
@@ -141,10 +152,10 @@ impl Connection {
             config,
             credentials,
             now,
-            phase: Phase::Negotiating(Box::new(Clear { negotiation, seed: seed.child("noise handshake") })),
+            phase: Phase::Negotiating(Box::new(Clear { negotiation, handshake })),
             clear_output,
             sealed_output: Vec::new(),
-            records: None,
+            records: Records::None,
             secured: None,
             timers,
             events: Events::default(),
@@ -303,7 +314,7 @@ impl Connection {
     }
 
     /// Bytes of all queues, buffers and tables that grow with what peers and applications do, counted by
-    /// capacity.
+    /// capacity. A detached record side is not in it.
     pub fn memory_used(&self) -> usize {
         let pending = match &self.phase {
             Phase::Secured(upgrade) => upgrade.pending.capacity(),
@@ -311,7 +322,7 @@ impl Connection {
         };
         [
             self.streams().map_or(0, Streams::memory_used),
-            self.records.as_ref().map_or(0, Records::memory_used),
+            self.records.memory_used(),
             self.clear_output.capacity(),
             self.sealed_output.capacity(),
             self.events.memory_used(),

@@ -18,8 +18,7 @@ pub(super) enum Negotiation {
 }
 
 impl Negotiation {
-    /// Negotiates one of `protocols` for the connection itself, where nothing may be sent before the
-    /// answer: optimistic data could be mistaken for messages of the negotiation inside it.
+    /// Negotiates `protocol` for the connection itself.
     pub(super) fn of_connection(role: Role, protocol: ProtocolId) -> Self {
         match role {
             Role::Dialer => Self::Dialer(Dialer::single(protocol)),

@@ -40,8 +40,17 @@ pub(super) enum Phase {
 /// What the first phase holds.
 pub(super) struct Clear {
     pub(super) negotiation: Negotiation,
-    /// For the handshake that follows.
-    pub(super) seed: Seed,
+    pub(super) handshake: Prepared,
+}
+
+/// The handshake that follows the negotiation.
+///
+/// The dialer's begins with it: there is one proposal, so the first message rides with it and a round
+/// trip is saved. A listener that refuses takes that message for garbage and hangs up, which is all
+/// that it could do anyway. rust-libp2p dials so, too.
+pub(super) enum Prepared {
+    Initiator(Box<noise::Handshake>),
+    Responder(Seed),
 }
 
 /// Between the handshake and the first stream.

@@ -6,12 +6,12 @@ use core::mem;
 use super::{
     Admission, CloseReason, Connection, DenyReason, Event, Layer, MAX_RECV, NoRoom, ProtocolError, YAMUX,
     negotiation::Negotiation,
-    phase::{Clear, Muxer, Phase, Secured, Upgrade},
-    records::{Next, Records},
+    phase::{Muxer, Phase, Prepared, Secured, Upgrade},
+    records::{Opened, Records},
     streams::{Ending, Streams},
 };
 use crate::{
-    Instant, Role,
+    Instant,
     multistream::Progress,
     noise::{Finished, Handshake},
     yamux::Session,
@@ -26,15 +26,14 @@ const MULTISTREAM_FIRST_BYTE: u8 = 0x13;
 const YAMUX_FIRST_BYTE: u8 = 0;
 
 impl Connection {
-    /// How many bytes are welcome; 0 means: do not read now. Never 0 on an open connection.
+    /// How many bytes are welcome; 0 means: do not read now. Never 0 on an open connection, unless its
+    /// record side was detached.
     #[must_use]
     pub fn recv_room(&self) -> usize {
         let held = match &self.phase {
+            _ if matches!(self.records, Records::Detached { .. }) => MAX_RECV,
             Phase::Secured(upgrade) if upgrade.ended => MAX_RECV,
-            Phase::Secured(upgrade) => {
-                let partial = self.records.as_ref().map_or(0, Records::partial_len);
-                upgrade.pending.len().saturating_add(partial)
-            }
+            Phase::Secured(upgrade) => upgrade.pending.len().saturating_add(self.records.partial_len()),
             _ => 0,
         };
         MAX_RECV.saturating_sub(held)
@@ -50,8 +49,7 @@ impl Connection {
             return Err(NoRoom { given: data.len(), room });
         }
         self.advance(now);
-        self.stats.bytes_received =
-            self.stats.bytes_received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        self.count_received(data.len());
         let mut rest = data;
         while !rest.is_empty() {
             let consumed = match &self.phase {
@@ -71,6 +69,24 @@ impl Connection {
         }
         self.after_input();
         Ok(())
+    }
+
+    /// [`handle_recv`](Self::handle_recv) after [`detach_records`](Self::detach_records): takes what the
+    /// record side made of the bytes from the transport. Does nothing on a connection that still has it.
+    pub fn handle_opened(&mut self, now: Instant, opened: &Opened<'_>) {
+        let Records::Detached { inside_record } = &mut self.records else { return };
+        *inside_record = opened.inside_record;
+        self.advance(now);
+        self.count_received(opened.received);
+        match self.phase {
+            Phase::Lingering(_) => self.discard(opened.received),
+            _ => self.recv_opened(opened),
+        }
+        self.after_input();
+    }
+
+    fn count_received(&mut self, len: usize) {
+        self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     }
 
     /// Counts input that nobody will read. A peer that broke a rule has no claim to our patience: past
@@ -105,13 +121,10 @@ impl Connection {
 
     fn start_handshake(&mut self) {
         let Phase::Negotiating(clear) = mem::replace(&mut self.phase, Phase::Closed(None)) else { return };
-        let Clear { seed, .. } = *clear;
-        let credentials = self.credentials.clone();
-        let mut handshake = match self.role {
-            Role::Dialer => Handshake::initiator(credentials, self.expected, &[YAMUX], seed),
-            Role::Listener => Handshake::responder(credentials, self.expected, &[YAMUX], seed),
+        let handshake = match clear.handshake {
+            Prepared::Initiator(handshake) => *handshake,
+            Prepared::Responder(seed) => Handshake::responder(self.credentials.clone(), self.expected, &[YAMUX], seed),
         };
-        drain_handshake(&mut handshake, &mut self.clear_output);
         self.phase = Phase::Handshaking(Box::new(handshake));
     }
 
@@ -142,7 +155,7 @@ impl Connection {
 
     fn secure(&mut self, finished: Finished) {
         let Finished { peer, public_key, handshake_hash, muxer, sealer, opener } = finished;
-        self.records = Some(Records::new(sealer, opener));
+        self.records = Records::new(sealer, opener);
         self.secured = Some(Box::new(Secured { peer, public_key, handshake_hash }));
         self.events.push(Event::Secured { peer });
         let muxer = if muxer.is_some() {
@@ -162,31 +175,24 @@ impl Connection {
     }
 
     fn recv_records(&mut self, data: &mut [u8]) {
-        let mut rest = data;
-        while !rest.is_empty() && matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
-            let Some(records) = &mut self.records else { return };
-            match records.next(mem::take(&mut rest)) {
-                None => return,
-                Some(Next::InPlace { record, rest: tail }) => {
-                    self.recv_record(record);
-                    rest = tail;
-                }
-                Some(Next::Kept { mut record, rest: tail }) => {
-                    self.recv_record(&mut record);
-                    rest = tail;
-                }
-            }
+        if let Records::Attached { opener, .. } = &mut self.records {
+            let opened = opener.open(data);
+            self.recv_opened(&opened);
         }
     }
 
-    fn recv_record(&mut self, record: &mut [u8]) {
-        let Some(records) = &mut self.records else { return };
-        match records.opener.open_in_place(record) {
-            Ok(plaintext) => {
-                self.stats.records_received = self.stats.records_received.saturating_add(1);
-                self.recv_plaintext(plaintext);
+    fn recv_opened(&mut self, opened: &Opened<'_>) {
+        for plaintext in opened.plaintexts() {
+            if !matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
+                return;
             }
-            Err(error) => self.abort(error.into()),
+            self.stats.records_received = self.stats.records_received.saturating_add(1);
+            self.recv_plaintext(plaintext);
+        }
+        if let Some(error) = &opened.error
+            && matches!(self.phase, Phase::Secured(_) | Phase::Open(_))
+        {
+            self.abort(error.clone().into());
         }
     }
 
@@ -269,7 +275,7 @@ impl Connection {
     }
 }
 
-fn drain_handshake(handshake: &mut Handshake, out: &mut alloc::vec::Vec<u8>) {
+pub(super) fn drain_handshake(handshake: &mut Handshake, out: &mut alloc::vec::Vec<u8>) {
     let mut step = [0; 256];
     loop {
         let n = handshake.poll_transmit(&mut step);

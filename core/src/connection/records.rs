@@ -1,71 +1,194 @@
 //! The record side of a secured connection: Noise transport messages in and out.
+//!
+//! It knows nothing of frames, so it can be used beside the connection: see
+//! [`Connection::detach_records`](super::Connection::detach_records).
 
 use alloc::vec::Vec;
 
-use crate::noise::{MAX_RECORD_LEN, Opener, RECORD_HEADER_LEN, Sealer};
+use crate::{
+    crypto::TAG_LEN,
+    noise::{self, MAX_RECORD_LEN, Opener, RECORD_HEADER_LEN, RECORD_OVERHEAD, SealError, Sealer},
+};
 
-/// Seals and opens records, and keeps the one record that arrived in part.
-pub(super) struct Records {
-    pub(super) sealer: Sealer,
-    pub(super) opener: Opener,
-    /// At most one record (65,537 bytes), grown as its bytes arrive, freed when it is complete.
-    partial: Vec<u8>,
+/// Where the record side is.
+pub(super) enum Records {
+    /// Noise is not done.
+    None,
+    Attached {
+        sealer: RecordSealer,
+        opener: RecordOpener,
+    },
+    /// The driver has it. `inside_record` is what it last reported.
+    Detached {
+        inside_record: bool,
+    },
 }
 
 impl Records {
     pub(super) fn new(sealer: Sealer, opener: Opener) -> Self {
-        Self { sealer, opener, partial: Vec::new() }
-    }
-
-    /// The next whole record and what follows it, or `None` if the rest was kept as a partial record.
-    ///
-    /// A record inside `data` is returned in place. The second half of one that began in an earlier
-    /// call comes back as [`Next::Kept`].
-    pub(super) fn next<'d>(&mut self, data: &'d mut [u8]) -> Option<Next<'d>> {
-        if self.partial.is_empty() {
-            return match record_len(data).filter(|len| *len <= data.len()) {
-                Some(len) => data.split_at_mut_checked(len).map(|(record, rest)| Next::InPlace { record, rest }),
-                None => {
-                    self.partial.extend_from_slice(data);
-                    None
-                }
-            };
-        }
-        let mut rest = data;
-        loop {
-            let wanted = record_len(&self.partial).unwrap_or(RECORD_HEADER_LEN).saturating_sub(self.partial.len());
-            let (head, tail) = rest.split_at_mut(wanted.min(rest.len()));
-            self.partial.extend_from_slice(head);
-            if head.len() < wanted {
-                return None;
-            }
-            rest = tail;
-            if record_len(&self.partial).is_some_and(|len| len == self.partial.len()) {
-                return Some(Next::Kept { record: core::mem::take(&mut self.partial), rest });
-            }
-        }
+        Self::Attached { sealer: RecordSealer(sealer), opener: RecordOpener { opener, partial: Vec::new() } }
     }
 
     /// True if the transport must not end here: a record arrived in part.
     pub(super) fn is_inside_record(&self) -> bool {
-        !self.partial.is_empty()
+        match self {
+            Self::None => false,
+            Self::Attached { opener, .. } => opener.partial_len() > 0,
+            Self::Detached { inside_record } => *inside_record,
+        }
     }
 
     pub(super) fn partial_len(&self) -> usize {
-        self.partial.len()
+        if let Self::Attached { opener, .. } = self { opener.partial_len() } else { 0 }
     }
 
     pub(super) fn memory_used(&self) -> usize {
-        self.partial.capacity()
+        if let Self::Attached { opener, .. } = self { opener.memory_used() } else { 0 }
     }
 }
 
-/// One whole record, still sealed.
-pub(super) enum Next<'d> {
-    InPlace { record: &'d mut [u8], rest: &'d mut [u8] },
-    Kept { record: Vec<u8>, rest: &'d mut [u8] },
+/// Seals what a connection framed, outside of it.
+#[derive(Debug)]
+pub struct RecordSealer(Sealer);
+
+/// Records in their final layout whose bodies are still plaintext. Only a [`RecordSealer`] can get at
+/// the bytes, so that nothing leaves unsealed by mistake.
+#[derive(Debug, Default)]
+pub struct Framed<'o>(pub(super) &'o mut [u8]);
+
+impl Framed<'_> {
+    /// There is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
+impl RecordSealer {
+    /// Seals all records of `framed` in place and returns the bytes to send. Calls must be in the order
+    /// in which the connection framed.
+    ///
+    /// # Errors
+    /// [`SealError::NonceExhausted`]: nothing of `framed` may be sent and the transport is to be given
+    /// up as failed. Others do not happen with what a connection framed.
+    pub fn seal<'o>(&mut self, framed: Framed<'o>) -> Result<&'o [u8], SealError> {
+        let mut rest = &mut *framed.0;
+        while let Some(len) = record_len(rest) {
+            let body = len.saturating_sub(RECORD_OVERHEAD);
+            let sealed = self.0.seal_in_place(rest, body)?;
+            rest = rest.get_mut(sealed..).unwrap_or_default();
+        }
+        Ok(framed.0)
+    }
+}
+
+/// Opens records outside of their connection, and keeps the one that arrived in part: at most 65,537
+/// bytes, grown as they arrive, freed when it is complete.
+#[derive(Debug)]
+pub struct RecordOpener {
+    opener: Opener,
+    partial: Vec<u8>,
+}
+
+/// What a [`RecordOpener`] made of some input, for
+/// [`Connection::handle_opened`](super::Connection::handle_opened).
+#[derive(Debug, Default)]
+pub struct Opened<'d> {
+    /// A record that began in earlier input, opened.
+    kept: Vec<u8>,
+    /// Whole records, opened in place, one behind the other.
+    in_place: &'d [u8],
+    pub(super) received: usize,
+    pub(super) inside_record: bool,
+    pub(super) error: Option<noise::Error>,
+}
+
+impl Opened<'_> {
+    /// The plaintexts in the order in which they came.
+    pub(super) fn plaintexts(&self) -> impl Iterator<Item = &[u8]> {
+        Plaintexts(&self.kept).chain(Plaintexts(self.in_place))
+    }
+}
+
+impl RecordOpener {
+    /// Opens all whole records of `data` in place.
+    ///
+    /// A record that is refused is reported behind those before it, and ends the stream of records: the
+    /// connection closes when it hears of it, and later calls yield the same error.
+    pub fn open<'d>(&mut self, data: &'d mut [u8]) -> Opened<'d> {
+        let mut opened = Opened { received: data.len(), ..Opened::default() };
+        let rest = self.complete_partial(data, &mut opened);
+        let mut whole = 0_usize;
+        while opened.error.is_none()
+            && let Some(record) = rest.get_mut(whole..).and_then(first_record)
+        {
+            match self.opener.open_in_place(record) {
+                Ok(plaintext) => whole = whole.saturating_add(plaintext.len()).saturating_add(RECORD_OVERHEAD),
+                Err(error) => opened.error = Some(error),
+            }
+        }
+        if let Some((records, tail)) = rest.split_at_mut_checked(whole) {
+            if opened.error.is_none() {
+                self.partial.extend_from_slice(tail);
+            }
+            opened.in_place = records;
+        }
+        opened.inside_record = !self.partial.is_empty();
+        opened
+    }
+
+    /// Bytes kept of a record that arrived in part.
+    pub fn partial_len(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// The same by capacity.
+    pub fn memory_used(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// Takes what the kept record still lacks off the front of `data`, and opens it once it is whole.
+    fn complete_partial<'d>(&mut self, data: &'d mut [u8], opened: &mut Opened<'_>) -> &'d mut [u8] {
+        let mut rest = data;
+        while !self.partial.is_empty() {
+            let wanted = record_len(&self.partial).unwrap_or(RECORD_HEADER_LEN).saturating_sub(self.partial.len());
+            let (head, tail) = rest.split_at_mut(wanted.min(rest.len()));
+            self.partial.extend_from_slice(head);
+            rest = tail;
+            if head.len() < wanted {
+                break;
+            }
+            if record_len(&self.partial).is_some_and(|len| len == self.partial.len()) {
+                let mut record = core::mem::take(&mut self.partial);
+                match self.opener.open_in_place(&mut record) {
+                    Ok(_) => opened.kept = record,
+                    Err(error) => opened.error = Some(error),
+                }
+            }
+        }
+        rest
+    }
+}
+
+/// Walks opened records. Their headers are untouched.
+struct Plaintexts<'o>(&'o [u8]);
+
+impl<'o> Iterator for Plaintexts<'o> {
+    type Item = &'o [u8];
+
+    fn next(&mut self) -> Option<&'o [u8]> {
+        let (record, rest) = self.0.split_at_checked(record_len(self.0)?)?;
+        self.0 = rest;
+        record.get(RECORD_HEADER_LEN..record.len().saturating_sub(TAG_LEN))
+    }
+}
+
+/// The first record of `data`, if all of it is there.
+fn first_record(data: &mut [u8]) -> Option<&mut [u8]> {
+    let len = record_len(data)?;
+    data.get_mut(..len)
+}
+
+/// Length of the record at the front of `data` with its header, once that is there.
 fn record_len(data: &[u8]) -> Option<usize> {
     let header = data.first_chunk::<RECORD_HEADER_LEN>()?;
     Some(usize::from(u16::from_be_bytes(*header)).saturating_add(RECORD_HEADER_LEN))

@@ -2,10 +2,17 @@
 
 use alloc::vec::Vec;
 
-use super::{CloseReason, Connection, MIN_TRANSMIT, TooSmall, phase::Phase};
+use core::mem;
+
+use super::{
+    CloseReason, Connection, MIN_TRANSMIT, TransmitError,
+    phase::Phase,
+    records::{Framed, RecordOpener, RecordSealer, Records},
+};
 use crate::{
     Instant,
-    noise::{RECORD_HEADER_LEN, RECORD_OVERHEAD},
+    crypto::TAG_LEN,
+    noise::{self, RECORD_HEADER_LEN, RECORD_OVERHEAD},
     yamux,
 };
 
@@ -38,44 +45,103 @@ impl Connection {
     ///
     /// Bytes once returned are gone from here: the driver must send all of them, in order, before it
     /// asks for more. A buffer of [`TRANSMIT_BUFFER`](super::TRANSMIT_BUFFER) bytes holds four full
-    /// records; one of less than [`MIN_TRANSMIT`] is refused and nothing changes.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Result<usize, TooSmall> {
-        if out.len() < MIN_TRANSMIT {
-            return Err(TooSmall);
+    /// records.
+    ///
+    /// # Errors
+    /// `out` is too short, or the record side was detached. Nothing changes.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Result<usize, TransmitError> {
+        check_room(out)?;
+        if let Records::Detached { .. } = self.records {
+            return Err(TransmitError::Detached);
         }
         self.advance(now);
-        let mut written = take_front(&mut self.clear_output, out);
-        while let Some(room) = out.get_mut(written..).filter(|room| written == 0 || room.len() >= MIN_RECORD_ROOM) {
-            let sealed = self.transmit_record(room);
-            if sealed == 0 {
-                break;
+        let clear = take_front(&mut self.clear_output, out);
+        let framed = out.get_mut(clear..).map_or(0, |room| self.frame(room, clear > 0));
+        let mut written = clear;
+        if let (Records::Attached { sealer, .. }, Some(framed)) =
+            (&mut self.records, out.get_mut(clear..).and_then(|room| room.get_mut(..framed)))
+        {
+            match sealer.seal(Framed(framed)) {
+                Ok(sealed) => written = written.saturating_add(sealed.len()),
+                // 2^64 records were sealed: this key must never be used again.
+                Err(_) => self.closed(CloseReason::Local),
             }
-            written = written.saturating_add(sealed);
         }
-        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(u64::try_from(written).unwrap_or(u64::MAX));
+        self.count_sent(written);
         Ok(written)
     }
 
-    /// Fills one record at the front of `out`, which has room for at least the smallest one.
-    fn transmit_record(&mut self, out: &mut [u8]) -> usize {
-        if self.records.is_none() || !self.clear_output.is_empty() {
+    /// Takes the record side out of an open connection, so that cryptography runs where no lock on the
+    /// connection is held. `None` as long as there is something to send in the clear, if the connection is
+    /// not open, or if it was taken before.
+    ///
+    /// From then on output comes from [`poll_frames`](Self::poll_frames) and is sealed by the
+    /// [`RecordSealer`]; input is opened by the [`RecordOpener`] and goes into
+    /// [`handle_opened`](Self::handle_opened). Everything else stays as it is.
+    pub fn detach_records(&mut self) -> Option<(RecordSealer, RecordOpener)> {
+        if !matches!(self.phase, Phase::Open(_)) || !self.clear_output.is_empty() {
+            return None;
+        }
+        let detached = Records::Detached { inside_record: self.records.is_inside_record() };
+        match mem::replace(&mut self.records, detached) {
+            Records::Attached { sealer, opener } => Some((sealer, opener)),
+            others => {
+                self.records = others;
+                None
+            }
+        }
+    }
+
+    /// [`poll_transmit`](Self::poll_transmit) after [`detach_records`](Self::detach_records): the records
+    /// are laid out in `out` and must be sealed before they are sent.
+    ///
+    /// # Errors
+    /// `out` is too short, or the record side was not detached. Nothing changes.
+    pub fn poll_frames<'o>(&mut self, now: Instant, out: &'o mut [u8]) -> Result<Framed<'o>, TransmitError> {
+        check_room(out)?;
+        let Records::Detached { .. } = self.records else { return Err(TransmitError::Attached) };
+        self.advance(now);
+        let framed = self.frame(out, false);
+        self.count_sent(framed);
+        Ok(Framed(out.get_mut(..framed).unwrap_or_default()))
+    }
+
+    /// Lays out records one behind the other, with their headers and room for their tags, and returns
+    /// their length. `behind` says that other output stands in front of them.
+    fn frame(&mut self, out: &mut [u8], behind: bool) -> usize {
+        let mut used = 0_usize;
+        while let Some(room) = out.get_mut(used..) {
+            let is_first = used == 0 && !behind;
+            if !is_first && room.len() < MIN_RECORD_ROOM {
+                break;
+            }
+            match self.frame_record(room) {
+                0 => break,
+                record => used = used.saturating_add(record),
+            }
+        }
+        used
+    }
+
+    /// Lays out one record at the front of `out`, which has room for at least the smallest one.
+    fn frame_record(&mut self, out: &mut [u8]) -> usize {
+        if matches!(self.records, Records::None) || !self.clear_output.is_empty() {
             return 0;
         }
         let room = out.len().saturating_sub(RECORD_OVERHEAD).min(MAX_RECORD_BODY);
-        let Some(body) = out.get_mut(RECORD_HEADER_LEN..).and_then(|body| body.get_mut(..room)) else { return 0 };
+        let Some((header, rest)) = out.split_first_chunk_mut::<RECORD_HEADER_LEN>() else { return 0 };
+        let Some(body) = rest.get_mut(..room) else { return 0 };
         let len = self.transmit_plaintext(body);
-        let Some(records) = self.records.as_mut().filter(|_| len > 0) else { return 0 };
-        match records.sealer.seal_in_place(out, len) {
-            Ok(sealed) => {
-                self.stats.records_sent = self.stats.records_sent.saturating_add(1);
-                sealed
-            }
-            // 2^64 records were sealed: this key must never be used again.
-            Err(_) => {
-                self.closed(CloseReason::Local);
-                0
-            }
+        if len == 0 {
+            return 0;
         }
+        *header = noise::body_len_bytes(len.saturating_add(TAG_LEN));
+        self.stats.records_sent = self.stats.records_sent.saturating_add(1);
+        len.saturating_add(RECORD_OVERHEAD)
+    }
+
+    fn count_sent(&mut self, len: usize) {
+        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     }
 
     fn transmit_plaintext(&mut self, body: &mut [u8]) -> usize {
@@ -93,6 +159,10 @@ impl Connection {
         }
         len
     }
+}
+
+fn check_room(out: &[u8]) -> Result<(), TransmitError> {
+    if out.len() < MIN_TRANSMIT { Err(TransmitError::TooSmall) } else { Ok(()) }
 }
 
 /// Moves as many bytes as fit from the front of `queue` to `out`.

@@ -77,8 +77,8 @@ impl Dialer {
     /// behind the proposal.
     ///
     /// Saves a round trip where the listener is known to serve the protocol. If it refuses, the data
-    /// is lost and the stream of no use. Not for the security protocol or the muxer of a
-    /// connection, where the data could be taken for another proposal.
+    /// is lost and the stream of no use. Not where the data could be taken for another proposal, as that of
+    /// a stream muxer could.
     ///
     /// The caller takes the output before it sends its own data (and before it ends a stream without
     /// data), and reads the answer before it lets go of the stream, so that a go listener can send it.

@@ -74,6 +74,7 @@ use zeroize::ZeroizeOnDrop;
 pub use credentials::{Credentials, STATIC_KEY_SIGNING_LEN, StaticKey};
 pub use handshake::{Finished, Handshake};
 pub use payload::{MAX_MUXERS_RECEIVED, MAX_MUXERS_SENT, MAX_PAYLOAD_LEN};
+pub(crate) use record::body_len_bytes;
 pub use record::{MAX_RECORD_LEN, MAX_RECORD_PLAINTEXT, Opener, RECORD_HEADER_LEN, RECORD_OVERHEAD, SealError, Sealer};
 
 use crate::{PeerId, ProtocolId, identity, protobuf};

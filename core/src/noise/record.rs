@@ -115,7 +115,7 @@ impl ZeroizeOnDrop for Sealer where CipherState: ZeroizeOnDrop {}
 impl ZeroizeOnDrop for Opener where CipherState: ZeroizeOnDrop {}
 
 /// The length of a record or handshake message as it stands in front of it.
-pub(super) fn body_len_bytes(len: usize) -> [u8; RECORD_HEADER_LEN] {
+pub(crate) fn body_len_bytes(len: usize) -> [u8; RECORD_HEADER_LEN] {
     debug_assert!(len <= usize::from(u16::MAX), "a message is longer than its length can say");
     u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::credentials;
 use crate::{
     Connection, ExpectedPeer, Instant, Link, Seed,
-    connection::{Config, Event, MIN_TRANSMIT, TRANSMIT_BUFFER},
+    connection::{Config, Event, MIN_TRANSMIT, NoRoom, RecordOpener, RecordSealer, TRANSMIT_BUFFER},
     seed::SeedStream,
 };
 
@@ -81,6 +81,8 @@ pub struct PairConfig {
     pub cuts: Cuts,
     /// Where both ends' randomness comes from.
     pub seed: Seed,
+    /// The ends whose record side works beside the connection, as soon as it can be detached.
+    pub detached: &'static [End],
 }
 
 impl Default for PairConfig {
@@ -91,6 +93,7 @@ impl Default for PairConfig {
             latency: Duration::ZERO,
             cuts: Cuts::Whole,
             seed: Seed::from_bytes([9; 32]),
+            detached: &[],
         }
     }
 }
@@ -104,6 +107,37 @@ pub struct Side {
     pub events: VecDeque<Event>,
     inbox: VecDeque<(Instant, Arrival)>,
     shut_down: bool,
+    detach: bool,
+    records: Option<(RecordSealer, RecordOpener)>,
+}
+
+impl Side {
+    fn poll_transmit<'o>(&mut self, now: Instant, out: &'o mut [u8]) -> &'o [u8] {
+        if self.detach && self.records.is_none() {
+            self.records = self.connection.detach_records();
+        }
+        if let Some((sealer, _)) = &mut self.records {
+            let framed = self.connection.poll_frames(now, out).unwrap_or_default();
+            return sealer.seal(framed).unwrap_or_default();
+        }
+        let n = self.connection.poll_transmit(now, out).unwrap_or_default();
+        out.get(..n).unwrap_or_default()
+    }
+
+    /// How many bytes the connection or its record side takes now.
+    fn recv_room(&self) -> usize {
+        if self.records.is_some() { TRANSMIT_BUFFER } else { self.connection.recv_room() }
+    }
+
+    fn handle_recv(&mut self, now: Instant, data: &mut [u8]) -> Result<(), NoRoom> {
+        match &mut self.records {
+            Some((_, opener)) => {
+                self.connection.handle_opened(now, &opener.open(data));
+                Ok(())
+            }
+            None => self.connection.handle_recv(now, data),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -130,13 +164,17 @@ pub struct Pair {
 impl Pair {
     /// Two ends that have not said a word yet: identity 1 dials identity 2.
     pub fn new(config: PairConfig) -> Self {
-        let PairConfig { dialer, listener, latency, cuts, mut seed } = config;
+        let PairConfig { dialer, listener, latency, cuts, mut seed, detached } = config;
         let now = Instant::EPOCH.saturating_add(Duration::from_secs(1));
         let link = Link::dialer(ExpectedPeer::Exactly(credentials(2).peer_id()), seed.child("dialer"));
         let dialer = Connection::new(link, Arc::new(dialer), credentials(1), now);
         let link = Link::listener(seed.child("listener"));
         let listener = Connection::new(link, Arc::new(listener), credentials(2), now);
-        Self::join(dialer, listener, now, latency, cuts)
+        let mut pair = Self::join(dialer, listener, now, latency, cuts);
+        for end in detached {
+            pair.side(*end).detach = true;
+        }
+        pair
     }
 
     /// Joins two connections that were made at `now`.
@@ -146,7 +184,14 @@ impl Pair {
             Cuts::Every(max) => Cutter::Every(max),
             Cuts::Random { mut seed, max } => Cutter::Random(Box::new(seed.public_stream()), max),
         };
-        let side = |connection| Side { connection, events: VecDeque::new(), inbox: VecDeque::new(), shut_down: false };
+        let side = |connection| Side {
+            connection,
+            events: VecDeque::new(),
+            inbox: VecDeque::new(),
+            shut_down: false,
+            detach: false,
+            records: None,
+        };
         let scratch = vec![0; TRANSMIT_BUFFER];
         Self { dialer: side(dialer), listener: side(listener), now, latency, cutter, scratch }
     }
@@ -244,14 +289,12 @@ impl Pair {
         while side.connection.wants_transmit() {
             let room = cutter.next().clamp(MIN_TRANSMIT, TRANSMIT_BUFFER);
             let Some(buffer) = self.scratch.get_mut(..room) else { break };
-            let n = side.connection.poll_transmit(now, buffer).unwrap_or_default();
-            assert!(n > 0, "a connection that wants to transmit has something to transmit");
-            if let Some(bytes) = buffer.get(..n) {
-                sent.push_back((arrival, Arrival::Bytes(bytes.to_vec())));
-            }
+            let bytes = side.poll_transmit(now, buffer);
+            assert!(!bytes.is_empty(), "a connection that wants to transmit has something to transmit");
+            sent.push_back((arrival, Arrival::Bytes(bytes.to_vec())));
         }
-        let n = side.connection.poll_transmit(now, &mut self.scratch);
-        assert_eq!(n, Ok(0), "a connection that has something to transmit says so");
+        let bytes = side.poll_transmit(now, &mut self.scratch);
+        assert!(bytes.is_empty(), "a connection that has something to transmit says so");
         let over = side.connection.wants_shutdown() || side.connection.is_closed();
         if over && !core::mem::replace(&mut side.shut_down, true) {
             sent.push_back((arrival, Arrival::Eof));
@@ -271,7 +314,7 @@ impl Pair {
         loop {
             let piece = self.cutter.next();
             let side = self.side(end);
-            let room = side.connection.recv_room();
+            let room = side.recv_room();
             let Some((arrives, arrival)) = side.inbox.front_mut() else { break };
             if *arrives > now || (room == 0 && !side.connection.is_closed()) {
                 break;
@@ -287,7 +330,7 @@ impl Pair {
                     if bytes.is_empty() {
                         side.inbox.pop_front();
                     }
-                    if !side.connection.is_closed() && side.connection.handle_recv(now, &mut head).is_err() {
+                    if !side.connection.is_closed() && side.handle_recv(now, &mut head).is_err() {
                         break;
                     }
                 }

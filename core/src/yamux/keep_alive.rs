@@ -16,6 +16,11 @@ enum State {
     Waiting {
         next: Instant,
     },
+    /// Nothing was sent yet. The first ping rides with the first frames, so that it costs no write of
+    /// its own, and leaves alone only if there are none by `latest`.
+    First {
+        latest: Instant,
+    },
     /// The ping is to be framed.
     Due,
     Sent {
@@ -23,7 +28,7 @@ enum State {
     },
 }
 
-/// Sends one ping at the start and one each interval, never two at once: peers abort on bursts.
+/// Sends one ping with the first frames and one each interval, never two at once: peers abort on bursts.
 #[derive(Debug)]
 pub(super) struct Pinger {
     state: State,
@@ -33,9 +38,9 @@ pub(super) struct Pinger {
 }
 
 impl Pinger {
-    pub(super) fn new(config: Option<KeepAlive>) -> Self {
-        let state = if config.is_some() { State::Due } else { State::Off };
-        Self { state, config: config.unwrap_or_default(), value: 0, rtt: None }
+    pub(super) fn new(config: Option<KeepAlive>, now: Instant) -> Self {
+        let first = |keep_alive: KeepAlive| State::First { latest: now.saturating_add(keep_alive.interval) };
+        Self { state: config.map_or(State::Off, first), config: config.unwrap_or_default(), value: 0, rtt: None }
     }
 
     pub(super) fn rtt(&self) -> Option<Duration> {
@@ -44,6 +49,18 @@ impl Pinger {
 
     pub(super) fn is_due(&self) -> bool {
         matches!(self.state, State::Due)
+    }
+
+    /// A ping leaves if anything does.
+    pub(super) fn may_ride(&self) -> bool {
+        matches!(self.state, State::Due | State::First { .. })
+    }
+
+    /// The first ping waits for company no longer.
+    pub(super) fn hurry(&mut self) {
+        if let State::First { .. } = self.state {
+            self.state = State::Due;
+        }
     }
 
     /// The value of the ping that is framed now.
@@ -67,7 +84,7 @@ impl Pinger {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Off | State::Due => None,
-            State::Waiting { next } => Some(next),
+            State::Waiting { next } | State::First { latest: next } => Some(next),
             State::Sent { at } => Some(at.saturating_add(self.config.timeout)),
         }
     }
@@ -75,7 +92,7 @@ impl Pinger {
     /// True if an interval has passed and a ping is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<bool, KeepAliveTimeout> {
         match self.state {
-            State::Waiting { next } if next <= now => {
+            State::Waiting { next } | State::First { latest: next } if next <= now => {
                 self.state = State::Due;
                 Ok(true)
             }

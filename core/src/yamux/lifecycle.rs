@@ -60,6 +60,11 @@ impl Session {
         }
     }
 
+    /// A keep-alive ping that waits for other frames leaves now.
+    pub(crate) fn ping_now(&mut self) {
+        self.pinger.hurry();
+    }
+
     /// The transport is over: nothing is framed from now on and what waits for it is dropped. What was
     /// received stays readable until its stream is released, which then frees it at once.
     pub(crate) fn end(&mut self) {

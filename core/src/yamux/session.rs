@@ -116,11 +116,11 @@ pub(super) struct PendingEvents {
 }
 
 impl Session {
-    /// A session whose limits are `config`, which should be [valid](Config::validate). Sends a ping
-    /// at once if keep-alive is on.
+    /// A session whose limits are `config`, which should be [valid](Config::validate). If keep-alive is
+    /// on, a ping leaves with the first frames.
     pub fn new(role: Role, config: Config, now: Instant) -> Self {
         Self {
-            pinger: Pinger::new(config.keep_alive),
+            pinger: Pinger::new(config.keep_alive, now),
             config,
             role,
             now,

@@ -70,7 +70,7 @@ impl Session {
             }
             self.pongs.pop_front();
         }
-        if self.pinger.is_due() {
+        if self.pinger.may_ride() {
             if !frames.has_room() {
                 return false;
             }

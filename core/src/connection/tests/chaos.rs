@@ -301,12 +301,14 @@ proptest! {
         steps in proptest::collection::vec((op(), fate()), 1..120),
         seed: [u8; 32],
         (manual, pings, open) in any::<(bool, bool, bool)>(),
+        detached in prop_oneof![Just(&[][..]), Just(&End::BOTH[..1]), Just(&End::BOTH[..])],
         max in prop_oneof![60usize..300, 300usize..100_000],
         latency in prop_oneof![Just(0u64), 0u64..1_000],
     ) {
         let mut config = PairConfig {
             cuts: Cuts::Random { seed: crate::Seed::from_bytes(seed), max },
             latency: Duration::from_millis(latency),
+            detached,
             ..echo_pair()
         };
         for config in [&mut config.dialer, &mut config.listener] {

@@ -3,6 +3,7 @@
 mod app;
 mod chaos;
 mod close;
+mod detached;
 mod hostile;
 mod providers;
 mod races;

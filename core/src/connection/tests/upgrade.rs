@@ -337,7 +337,7 @@ fn an_output_buffer_below_the_minimum_is_refused_and_the_minimum_works() {
     let mut pair = Pair::new(echo_pair());
     let now = pair.now;
     let mut small = [0; MIN_TRANSMIT - 1];
-    assert_eq!(pair.dialer.connection.poll_transmit(now, &mut small), Err(TooSmall));
+    assert_eq!(pair.dialer.connection.poll_transmit(now, &mut small), Err(TransmitError::TooSmall));
     let mut buffer = [0; MIN_TRANSMIT];
     for _ in 0..1000 {
         for (from, to) in [(End::Dialer, End::Listener), (End::Listener, End::Dialer)] {
@@ -358,4 +358,21 @@ proptest! {
         });
         prop_assert!(pair.run_until(|pair| pair.dialer.connection.is_open() && pair.listener.connection.is_open()));
     }
+}
+
+#[test]
+fn the_first_handshake_message_rides_with_the_proposal() {
+    let mut pair = Pair::new(echo_pair());
+    assert!(pair.transmit(End::Dialer));
+    let first: Vec<u8> = pair.in_flight(End::Listener).flat_map(|bytes| bytes.clone()).collect();
+    let proposal = b"\x13/multistream/1.0.0\n\x07/noise\n";
+    assert_eq!(first[..proposal.len()], *proposal);
+    // A 32-byte ephemeral key behind its length.
+    assert_eq!(first[proposal.len()..][..2], [0, 32]);
+    assert_eq!(first.len(), proposal.len() + 34);
+    pair.deliver(End::Listener);
+    pair.transmit(End::Listener);
+    let answer: Vec<u8> = pair.in_flight(End::Dialer).flat_map(|bytes| bytes.clone()).collect();
+    assert_eq!(answer[..proposal.len()], *proposal);
+    assert!(answer.len() > proposal.len() + 96, "the answer brings the second message");
 }
