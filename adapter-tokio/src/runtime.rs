@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 #[cfg(feature = "aws-lc-rs")]
@@ -59,6 +59,11 @@ impl Runtime for TokioRuntime {
     fn now(&self) -> Instant {
         let elapsed = self.epoch.elapsed().as_nanos();
         Instant::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the adapter is where time comes from")]
+    fn unix_time(&self) -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 
     fn timer(&self) -> Box<dyn Timer> {

@@ -7,12 +7,13 @@ use septa_core::{
     connection::{Admission, Config},
     crypto::Provider,
     noise::Credentials,
-    protocol::{identify, ping},
+    protocol::{identify, perf, ping},
 };
 
 use crate::{
     endpoint::{Endpoint, EndpointInner},
     error::{ConfigError, ConfigErrors},
+    profile::Profile,
     runtime::Runtime,
 };
 
@@ -53,6 +54,7 @@ pub struct EndpointBuilder {
     config: Config,
     protocols: Vec<ProtocolId>,
     agent_version: String,
+    max_perf_download: Option<u64>,
     limits: Limits,
 }
 
@@ -64,6 +66,7 @@ impl EndpointBuilder {
             config: Config::default(),
             protocols: Vec::new(),
             agent_version: concat!("septa/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_perf_download: None,
             limits: Limits::default(),
         }
     }
@@ -77,11 +80,21 @@ impl EndpointBuilder {
     }
 
     /// Adds protocols that the application serves: inbound streams may negotiate them and wait for
-    /// [`Connection::accept_stream`](crate::Connection::accept_stream). Ping and identify are always
-    /// served, by the endpoint itself.
+    /// [`Connection::accept_stream`](crate::Connection::accept_stream). Ping, identify and identify push
+    /// are always served, by the endpoint itself. [`Endpoint::serve`] changes them later.
     #[must_use]
     pub fn serve(mut self, protocols: impl IntoIterator<Item = ProtocolId>) -> Self {
         self.protocols.extend(protocols);
+        self
+    }
+
+    /// Serves perf, with which every peer can measure how fast it sends to and gets from this node: up
+    /// to `max_download` bytes a run, and any number of runs.
+    ///
+    /// Off unless asked for: it lets strangers use up the line.
+    #[must_use]
+    pub fn serve_perf(mut self, max_download: u64) -> Self {
+        self.max_perf_download = Some(max_download);
         self
     }
 
@@ -114,11 +127,12 @@ impl EndpointBuilder {
         self.validate()?;
         let provider = self.provider.unwrap_or_else(|| runtime.provider());
         let credentials = Credentials::new(&self.identity, provider, runtime.seed());
-        let own = [ping::PROTOCOL, identify::PROTOCOL];
-        let configured = self.config.protocols.iter().cloned();
-        let protocols = own.into_iter().chain(self.protocols).chain(configured).collect();
-        let config = Config { admission: Admission::Automatic, protocols, ..self.config };
-        let inner = EndpointInner::new(runtime, credentials, config, self.agent_version, self.limits);
+        let own = [ping::PROTOCOL, identify::PROTOCOL, identify::PUSH_PROTOCOL].into_iter();
+        let own = own.chain(self.max_perf_download.map(|_| perf::PROTOCOL)).collect();
+        let profile = Profile::new(self.identity, self.agent_version, own);
+        profile.serve(self.protocols.into_iter().chain(self.config.protocols.iter().cloned()));
+        let config = Config { admission: Admission::Automatic, protocols: profile.protocols(), ..self.config };
+        let inner = EndpointInner::new(runtime, credentials, config, profile, self.max_perf_download, self.limits);
         Ok(Endpoint::new(inner))
     }
 

@@ -1,17 +1,17 @@
 //! The application's handle on a connection.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use septa_core::{
     Multiaddr, PeerId, ProtocolId, PublicKey, Role,
-    connection::{CloseReason, OpenError, Stats},
-    protocol::identify,
+    connection::{CloseReason, OpenError, Stats, StreamId},
+    protocol::{identify, perf},
 };
 
 use crate::{
-    error::{IdentifyError, OpenStreamError, PingError},
+    error::{IdentifyError, OpenStreamError, PerfError, PingError},
     services,
-    shared::Handle,
+    shared::{Handle, Shared},
     stream::Stream,
 };
 
@@ -71,15 +71,16 @@ impl Connection {
     /// # Errors
     /// See [`OpenStreamError`].
     pub async fn open_stream(&self, protocols: &[ProtocolId]) -> Result<Stream, OpenStreamError> {
-        let mut stream = self.open(protocols).await?;
+        let id = open(self.handle.shared(), protocols).await?;
+        let mut stream = Stream::new(self.handle.clone(), id);
         if protocols.len() > 1 {
             stream.negotiated().await?;
         }
         Ok(stream)
     }
 
-    /// The next stream that the peer opened for a protocol which this node serves. Ping and identify
-    /// are answered without the application.
+    /// The next stream that the peer opened for a protocol which this node serves. Ping, identify and
+    /// its push are answered without the application, and so is perf if the endpoint serves it.
     ///
     /// May be called by several tasks, each stream goes to one of them. Dropping the future loses
     /// nothing.
@@ -138,7 +139,8 @@ impl Connection {
         services::ping(self).await
     }
 
-    /// Asks the peer who it is. All of the answer but the key is a claim.
+    /// Asks the peer who it is. All of the answer is a claim but the key, and the addresses of a valid
+    /// [`peer_record`](identify::Received::peer_record), which the peer has signed.
     ///
     /// # Errors
     /// See [`IdentifyError`].
@@ -146,28 +148,75 @@ impl Connection {
         services::identify(self).await
     }
 
+    /// What the peer has said of itself so far: in answers to [`identify`](Self::identify), and in what
+    /// it has pushed because it had changed. `None` if nothing yet.
+    pub fn remote_identify(&self) -> Option<identify::RemoteInfo> {
+        self.handle.shared().task(|inner| inner.services().remote_identify().cloned())
+    }
+
+    /// Waits until what the peer has said of itself differs from the
+    /// [`revision`](identify::RemoteInfo::revision) that is known to the caller, 0 for none. Dropping
+    /// the future loses nothing.
+    ///
+    /// # Errors
+    /// The connection is over, for this reason.
+    pub async fn remote_identify_after(&self, revision: u64) -> Result<identify::RemoteInfo, CloseReason> {
+        let shared = self.handle.shared();
+        let later = |inner: &mut crate::shared::Inner| {
+            let known = inner.services().remote_identify();
+            known.filter(|known| known.revision() > revision).cloned()
+        };
+        shared
+            .wait(
+                |inner| &mut inner.services().informed,
+                |inner| later(inner).map(Ok).or_else(|| inner.reason().map(Err)),
+            )
+            .await
+    }
+
+    /// Tells the peer who this node is now, as [`Endpoint::push_identify`](crate::Endpoint::push_identify)
+    /// does for all peers. Returns at once. False if nothing will be sent: the peer does not speak
+    /// identify push, or the connection is ending.
+    pub fn push_identify(&self) -> bool {
+        services::identify_changed(self.handle.shared())
+    }
+
+    /// Measures how fast `upload` bytes go to the peer and `download` bytes come back, with the perf
+    /// protocol on a stream of its own. `progress` is called after each chunk.
+    ///
+    /// # Errors
+    /// See [`PerfError`]. Most peers do not serve perf.
+    pub async fn perf(
+        &self,
+        upload: u64,
+        download: u64,
+        progress: impl FnMut(perf::Progress),
+    ) -> Result<perf::Report, PerfError> {
+        services::perf(self, upload, download, progress).await
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
+}
 
-    async fn open(&self, protocols: &[ProtocolId]) -> Result<Stream, OpenStreamError> {
-        let shared = self.handle.shared();
-        let id = shared.wait(
-            |inner| &mut inner.opening,
-            |inner| {
-                let now = shared.now();
-                let opened = match inner.core() {
-                    Ok(core) => core.open(now, protocols),
-                    Err(reason) => Err(OpenError::ConnectionLost(reason)),
-                };
-                match opened {
-                    Err(OpenError::Blocked) => None,
-                    opened => Some(opened),
-                }
-            },
-        );
-        Ok(Stream::new(self.handle.clone(), id.await?))
-    }
+/// Opens a stream for the first of `protocols` that the peer serves, once it may have one more.
+pub(crate) async fn open(shared: &Arc<Shared>, protocols: &[ProtocolId]) -> Result<StreamId, OpenStreamError> {
+    let id = shared.wait(
+        |inner| &mut inner.opening,
+        |inner| {
+            let now = shared.now();
+            let opened = match inner.core() {
+                Ok(core) => core.open(now, protocols),
+                Err(reason) => Err(OpenError::ConnectionLost(reason)),
+            };
+            match opened {
+                Err(OpenError::Blocked) => None,
+                opened => Some(opened),
+            }
+        },
+    );
+    Ok(id.await?)
 }
 
 impl fmt::Debug for Connection {

@@ -13,20 +13,22 @@ use std::{
 };
 
 use septa_core::{
-    Connection as Core, ExpectedPeer, Identity, Link, Multiaddr, PeerId, PublicKey,
+    Connection as Core, ExpectedPeer, Identity, Link, Multiaddr, PeerId, ProtocolId, PublicKey,
     connection::{Config, codes},
     noise::Credentials,
     protocol::identify,
 };
 
 use crate::{
-    builder::{EndpointBuilder, Limits, PROTOCOL_VERSION},
+    builder::{EndpointBuilder, Limits},
     connection::Connection,
     dial,
     error::{ConnectError, ListenError},
     listener::{self, Listener, ListenerShared, Upgrade},
     pool::BufferPool,
+    profile::Profile,
     runtime::{BoxFuture, Runtime, Socket},
+    services,
     shared::Shared,
     task::ConnectionTask,
     time::{after, within},
@@ -46,8 +48,9 @@ pub struct Endpoint(Arc<EndpointInner>);
 pub struct EndpointStats {
     /// Connections now, those that are being made included.
     pub connections: usize,
-    /// Tasks of the endpoint that have not ended: one per connection and listener, and one per ping or
-    /// identify stream that is being answered.
+    /// Tasks of the endpoint that have not ended: one per connection and listener, one per ping,
+    /// identify or perf stream that is being answered, and one per connection that is to be told of a
+    /// change.
     pub live_tasks: usize,
     /// Tasks that ended in a panic, which is a bug. Their connections were lost, nothing else was.
     pub panicked_tasks: u64,
@@ -126,6 +129,24 @@ impl Endpoint {
         dial::connect(&self.0, addr, expected).await
     }
 
+    /// Replaces the protocols that the application serves, on open connections too, and tells the
+    /// peers. Streams that are already negotiated go on.
+    pub fn serve(&self, protocols: impl IntoIterator<Item = ProtocolId>) {
+        if self.0.profile.serve(protocols) {
+            self.0.live_connections().iter().for_each(|connection| self.0.serve_on(connection));
+            self.0.identify_changed();
+        }
+    }
+
+    /// Tells every peer that speaks identify push who this node is now.
+    ///
+    /// That happens by itself when the protocols that are served or the addresses that are listened on
+    /// change. On each connection there is one push at a time and at most one each
+    /// [`MIN_PUSH_INTERVAL`](identify::MIN_PUSH_INTERVAL), with what is true when it leaves.
+    pub fn push_identify(&self) {
+        self.0.identify_changed();
+    }
+
     /// Stops listening, closes every connection in good order, and cuts off what is left at
     /// `deadline` from now. When this returns, no task of the endpoint is alive.
     ///
@@ -163,7 +184,9 @@ pub(crate) struct EndpointInner {
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
     pub(crate) pool: BufferPool,
-    agent_version: String,
+    /// `None` if perf is not served.
+    pub(crate) max_perf_download: Option<u64>,
+    profile: Profile,
     state: Mutex<State>,
 }
 
@@ -192,7 +215,8 @@ impl EndpointInner {
         runtime: Arc<dyn Runtime>,
         credentials: Credentials,
         config: Config,
-        agent_version: String,
+        profile: Profile,
+        max_perf_download: Option<u64>,
         limits: Limits,
     ) -> Self {
         Self {
@@ -201,7 +225,8 @@ impl EndpointInner {
             config: Arc::new(config),
             limits,
             pool: BufferPool::default(),
-            agent_version,
+            max_perf_download,
+            profile,
             state: Mutex::default(),
         }
     }
@@ -244,6 +269,8 @@ impl EndpointInner {
             state.connections.insert(id, Arc::downgrade(&shared));
             state.shut_down
         });
+        // The configuration knows the protocols from the beginning.
+        self.serve_on(&shared);
         if shut_down {
             shared.kill();
         }
@@ -256,18 +283,40 @@ impl EndpointInner {
     }
 
     pub(crate) fn add_listener(&self, listener: &Arc<ListenerShared>) -> Result<u64, ListenError> {
-        self.state(|state| {
+        let id = self.state(|state| {
             if state.shut_down {
                 return Err(ListenError::ShutDown);
             }
             let id = state.new_id();
             state.listeners.insert(id, listener.clone());
             Ok(id)
-        })
+        })?;
+        self.identify_changed();
+        Ok(id)
     }
 
     pub(crate) fn remove_listener(&self, id: u64) {
         drop(self.state(|state| state.listeners.remove(&id)));
+        self.identify_changed();
+    }
+
+    /// Serves the protocols of now on a connection. Asks for them under the connection's lock, so that
+    /// of two changes at once the last one stays.
+    fn serve_on(&self, connection: &Arc<Shared>) {
+        connection.command(|inner| {
+            if let Ok(core) = inner.core() {
+                core.serve(self.profile.protocols());
+            }
+        });
+    }
+
+    /// Tells all peers who this node is now.
+    fn identify_changed(&self) {
+        if !self.is_shut_down() {
+            for connection in self.live_connections() {
+                services::identify_changed(&connection);
+            }
+        }
     }
 
     pub(crate) fn count_refused(&self) {
@@ -288,22 +337,7 @@ impl EndpointInner {
     /// What identify tells a peer whose connection goes from `local` to `remote`.
     pub(crate) fn identify_info(&self, local: SocketAddr, remote: SocketAddr) -> identify::Info {
         let listening: Vec<SocketAddr> = self.state(|state| state.listeners.values().map(|l| l.local).collect());
-        // Nobody can dial 0.0.0.0; the peer knows this address of ours to be reachable.
-        let concrete = |mut addr: SocketAddr| {
-            if addr.ip().is_unspecified() && addr.is_ipv4() == local.is_ipv4() {
-                addr.set_ip(local.ip());
-            }
-            (!addr.ip().is_unspecified()).then(|| Multiaddr::from_socket_addr(addr))
-        };
-        identify::Info {
-            public_key: Some(self.credentials.public_key().clone()),
-            listen_addrs: listening.into_iter().filter_map(concrete).collect(),
-            protocols: self.config.protocols.iter().cloned().collect(),
-            observed_addr: Some(Multiaddr::from_socket_addr(remote)),
-            protocol_version: Some(PROTOCOL_VERSION.to_owned()),
-            agent_version: Some(self.agent_version.clone()),
-            ..identify::Info::default()
-        }
+        self.profile.identify_info(&*self.runtime, &**self.credentials.provider(), &listening, local, remote)
     }
 
     fn begin_shutdown(&self) -> (Vec<Arc<ListenerShared>>, Vec<Arc<Shared>>) {

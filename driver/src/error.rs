@@ -6,7 +6,7 @@ use septa_core::{
     Multiaddr, PeerId,
     connection::{self, CloseReason, OpenError, ReadError, RefuseReason, WriteError},
     multistream,
-    protocol::{identify, ping},
+    protocol::{identify, perf, ping},
 };
 
 /// Every value of an endpoint's configuration that is wrong. No endpoint was made.
@@ -236,6 +236,24 @@ pub enum IdentifyError {
     /// The stream failed.
     #[error("cannot identify: {0}")]
     Read(#[from] ReadError),
+}
+
+/// The run of perf has no result. The connection is as before.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PerfError {
+    /// There was no stream for it; most peers do not serve perf.
+    #[error("cannot measure: {0}")]
+    Open(#[from] OpenStreamError),
+    /// The peer broke the rules or stood still.
+    #[error(transparent)]
+    Protocol(#[from] perf::Error),
+    /// The stream failed while reading. A peer that limits downloads resets it.
+    #[error("cannot measure: {0}")]
+    Read(#[from] ReadError),
+    /// The stream failed while writing.
+    #[error("cannot measure: {0}")]
+    Write(#[from] WriteError),
 }
 
 /// An error kind in words, with what to try where that is known.

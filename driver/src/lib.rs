@@ -17,6 +17,7 @@ mod endpoint;
 mod error;
 mod listener;
 mod pool;
+mod profile;
 pub mod runtime;
 mod services;
 mod shared;
@@ -30,7 +31,8 @@ pub use connection::Connection;
 pub use dial::expected_peer;
 pub use endpoint::{Endpoint, EndpointStats};
 pub use error::{
-    AcceptError, ConfigError, ConfigErrors, ConnectError, IdentifyError, ListenError, OpenStreamError, PingError,
+    AcceptError, ConfigError, ConfigErrors, ConnectError, IdentifyError, ListenError, OpenStreamError, PerfError,
+    PingError,
 };
 pub use listener::Listener;
 pub use runtime::Runtime;

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use septa_core::{
@@ -24,6 +25,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Time since an epoch of the runtime's choice. Should not run backwards.
     fn now(&self) -> Instant;
+
+    /// Time since 1970. It numbers what must be newer than what an earlier process with the same
+    /// identity has said, and is used for nothing else: it may be wrong and jump.
+    fn unix_time(&self) -> Duration;
 
     /// A new timer, not armed.
     fn timer(&self) -> Box<dyn Timer>;

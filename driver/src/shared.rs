@@ -18,7 +18,7 @@ use septa_core::{
 use crate::{
     endpoint::{EndpointInner, Slot},
     listener::Upgrade,
-    services::{self, Service, ServiceCounts},
+    services::{self, Service, ServiceState},
     waiters::Waiters,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Inner {
     killed: bool,
     streams: BTreeMap<StreamId, StreamState>,
     inbound: VecDeque<StreamId>,
-    services: ServiceCounts,
+    services: ServiceState,
     /// Who waits for an inbound stream.
     pub(crate) accepting: Waiters,
     /// Who waits until a stream can be opened.
@@ -105,7 +105,7 @@ impl Shared {
             killed: false,
             streams: BTreeMap::new(),
             inbound: VecDeque::new(),
-            services: ServiceCounts::default(),
+            services: ServiceState::new(endpoint.max_perf_download.is_some()),
             accepting: Waiters::default(),
             opening: Waiters::default(),
             phase: Waiters::default(),
@@ -235,7 +235,7 @@ impl Inner {
         self.inbound.pop_front()
     }
 
-    pub(crate) fn services(&mut self) -> &mut ServiceCounts {
+    pub(crate) fn services(&mut self) -> &mut ServiceState {
         &mut self.services
     }
 
@@ -325,7 +325,7 @@ impl Inner {
     fn take_inbound(&mut self, effects: &mut Effects) {
         while let Some(id) = self.core.accept() {
             let mut stream = self.core.stream(id);
-            let service = stream.protocol().and_then(Service::of);
+            let service = stream.protocol().and_then(|protocol| self.services.of(protocol));
             let admitted = match service {
                 Some(service) => self.services.begin(service),
                 None => self.inbound.len() < INBOUND_BACKLOG,
@@ -356,7 +356,7 @@ impl Inner {
     }
 
     fn wake_everybody(&mut self, effects: &mut Effects) {
-        for list in [&mut self.accepting, &mut self.opening, &mut self.phase] {
+        for list in [&mut self.accepting, &mut self.opening, &mut self.phase, &mut self.services.informed] {
             list.wake_into(&mut effects.woken);
         }
         self.streams.values_mut().for_each(|state| state.wake_all(&mut effects.woken));

@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use septa_core::{Instant, Seed};
@@ -21,6 +22,11 @@ pub(crate) struct Host {
 impl Runtime for Host {
     fn now(&self) -> Instant {
         self.world.clock.now()
+    }
+
+    /// The simulation begins in 1970.
+    fn unix_time(&self) -> Duration {
+        self.world.clock.now().saturating_duration_since(Instant::EPOCH)
     }
 
     fn timer(&self) -> Box<dyn Timer> {

@@ -140,6 +140,9 @@ impl Runtime for Sabotaged {
     fn now(&self) -> Instant {
         self.host.now()
     }
+    fn unix_time(&self) -> Duration {
+        self.host.unix_time()
+    }
     fn timer(&self) -> Box<dyn Timer> {
         self.host.timer()
     }

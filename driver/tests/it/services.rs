@@ -56,7 +56,10 @@ fn identify_tells_who_and_where() {
             assert_eq!(bob.info.observed_addr, Some(near.local_addr()));
             assert_eq!(bob.info.protocol_version.as_deref(), Some(PROTOCOL_VERSION));
             assert!(bob.info.agent_version.unwrap().starts_with("septa/"));
-            assert_eq!(bob.info.protocols, [identify::PROTOCOL, ping::PROTOCOL, ECHO]);
+            assert_eq!(bob.info.protocols, [identify::PROTOCOL, identify::PUSH_PROTOCOL, ping::PROTOCOL, ECHO]);
+            let record = bob.peer_record.valid().unwrap();
+            assert_eq!((record.peer_id(), record.addrs()), (world.bob.peer_id(), &[listener.local_addr()][..]));
+            assert_eq!(near.remote_identify().unwrap().peer_record(), Some(record));
             let alice = far.identify().await.unwrap();
             assert_eq!(alice.info.agent_version.as_deref(), Some("test/7"));
             assert_eq!(alice.info.listen_addrs, []);
