@@ -1,0 +1,41 @@
+//! What a variant must be able to do.
+
+use std::sync::Arc;
+
+use futures_util::io::{AsyncRead, AsyncWrite};
+
+use crate::server::Server;
+
+/// Why a node gives up, for people.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One node of a variant: it listens or dials.
+///
+/// Its methods are called on tokio workers. Reads and writes go through the traits of `futures-io`, which
+/// are what both Septa and rust-libp2p offer; plain TCP is adapted to them.
+pub trait Network: Send + Sync + Sized + 'static {
+    /// An open connection: secured and multiplexed, if the variant does that.
+    type Connection: Send + Sync + 'static;
+    /// A stream of bytes on a connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Makes a node within the current tokio runtime.
+    ///
+    /// # Errors
+    /// The node cannot be made.
+    fn new() -> Result<Self, Failure>;
+
+    /// Listens on a free port of `127.0.0.1` and returns what [`dial`](Self::dial) takes. From then on each
+    /// connection is announced with [`Server::connection`], and each of its streams is given to
+    /// [`Server::serve`] in a task of its own.
+    fn listen(&self, server: Arc<Server>) -> impl Future<Output = Result<String, Failure>> + Send;
+
+    /// Connects and waits until streams are possible.
+    fn dial(&self, address: &str) -> impl Future<Output = Result<Self::Connection, Failure>> + Send;
+
+    /// Opens a stream, as far as that needs waiting in this variant.
+    fn open(connection: &Self::Connection) -> impl Future<Output = Result<Self::Stream, Failure>> + Send;
+
+    /// Closes the connection in good order and waits until it is gone.
+    fn close(connection: Self::Connection) -> impl Future<Output = Result<(), Failure>> + Send;
+}
