@@ -62,6 +62,22 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
         streams: u16,
     },
+    /// Measure how fast bytes go to a peer that serves the libp2p perf protocol, and come back.
+    ///
+    /// Amounts are in bytes; k, M and G behind a number stand for 2^10, 2^20 and 2^30.
+    Perf {
+        #[command(flatten)]
+        dial: DialArgs,
+        /// How much to send.
+        #[arg(long, default_value = "0", value_name = "BYTES", value_parser = byte_count)]
+        upload: u64,
+        /// How much to get back.
+        #[arg(long, default_value = "0", value_name = "BYTES", value_parser = byte_count)]
+        download: u64,
+        /// Print the throughput of each second.
+        #[arg(long)]
+        verbose: bool,
+    },
 }
 
 /// What to do with an identity file.
@@ -92,6 +108,9 @@ pub(crate) struct ListenArgs {
     /// Echo every stream of this protocol; may be given several times.
     #[arg(long, value_name = "PROTOCOL")]
     pub(crate) echo: Vec<ProtocolId>,
+    /// Serve the perf protocol: every peer may then use as much of the line as it likes.
+    #[arg(long)]
+    pub(crate) perf: bool,
     /// Stop after so many seconds; without it, on Ctrl-C or SIGTERM.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<f64>,
@@ -118,4 +137,37 @@ pub(crate) struct DialArgs {
 pub(crate) fn seconds(seconds: f64) -> Result<Duration, crate::failure::Failure> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| crate::failure::Failure::usage(format!("{seconds} is not a number of seconds")))
+}
+
+/// A number of bytes, such as `1000`, `64k`, `10M` or `2G`.
+fn byte_count(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
+        Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
+        Some((end, 'g' | 'G')) => (&text[..end], 1 << 30),
+        _ => (text, 1),
+    };
+    // `parse` would take a sign.
+    let number = digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    bytes.ok_or_else(|| "write a number of bytes, such as 1000, 64k, 10M or 2G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::byte_count;
+
+    #[test]
+    fn amounts_have_units_of_1024() {
+        let amounts = [("0", 0), ("1000", 1000), ("64k", 65_536), ("64K", 65_536), ("10M", 10 << 20), ("2g", 2 << 30)];
+        for (text, bytes) in amounts {
+            assert_eq!(byte_count(text), Ok(bytes), "{text}");
+        }
+        assert_eq!(byte_count("17179869183G"), Ok(17_179_869_183 << 30));
+        for bad in
+            ["", "k", "-1", "+1", "1.5M", "1 k", "1kB", "1T", "0x10", "\u{661}", "17179869184G", "18446744073709551616"]
+        {
+            assert!(byte_count(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -46,6 +46,9 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
             Command::Echo { dial, protocol, bytes, streams } => {
                 commands::echo::run(&world, dial, protocol, bytes, streams).await
             }
+            Command::Perf { dial, upload, download, verbose } => {
+                commands::perf::run(&world, dial, upload, download, verbose).await
+            }
         }
     })
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use septa_core::{Identity, ProtocolId, Seed};
-use septa_driver::{Endpoint, runtime::Runtime};
+use septa_driver::{Endpoint, EndpointBuilder, runtime::Runtime};
 use septa_tokio::TokioRuntime;
 
 use crate::{failure::Failure, identity_file, output::Output};
@@ -37,10 +37,17 @@ impl World {
 
     /// A node that serves `protocols` besides ping and identify.
     pub(crate) fn endpoint(&self, identity: Identity, protocols: &[ProtocolId]) -> Result<Endpoint, Failure> {
+        self.build(self.builder(identity, protocols))
+    }
+
+    /// The configuration of such a node.
+    pub(crate) fn builder(&self, identity: Identity, protocols: &[ProtocolId]) -> EndpointBuilder {
         Endpoint::builder(identity)
             .serve(protocols.iter().cloned())
             .agent_version(concat!("septa/", env!("CARGO_PKG_VERSION")))
-            .build(self.runtime.clone())
-            .map_err(|error| Failure::new(error, "report this as a bug of septa"))
+    }
+
+    pub(crate) fn build(&self, builder: EndpointBuilder) -> Result<Endpoint, Failure> {
+        builder.build(self.runtime.clone()).map_err(|error| Failure::new(error, "report this as a bug of septa"))
     }
 }

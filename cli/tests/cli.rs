@@ -141,6 +141,8 @@ fn wrong_usage_exits_with_two() {
         &["ping", "/ip4/127.0.0.1/tcp/1"],
         &["echo", "/ip4/127.0.0.1/tcp/1", "--any-peer", "--bytes", "1", "--protocol", "no-slash"],
         &["demo", "--timeout", "-1"],
+        &["perf", "/ip4/127.0.0.1/tcp/1", "--any-peer"],
+        &["perf", "/ip4/127.0.0.1/tcp/1", "--any-peer", "--upload", "1.5M"],
     ] {
         let refused = septa(args);
         assert_eq!(refused.status.code(), Some(2), "{args:?}: {}", stderr(&refused));
@@ -186,6 +188,10 @@ fn a_listener_is_pinged_identified_and_echoes() {
     assert!(address.ends_with(info["peer"].as_str().expect("a peer id")));
     assert!(info["protocols"].as_array().expect("a list").iter().any(|protocol| protocol == ECHO));
 
+    assert_eq!(info["addresses_signed"], true);
+    let (bare, _) = address.split_once("/p2p/").expect("the address names the peer");
+    assert_eq!(info["listen_addresses"], serde_json::json!([bare]));
+
     let args = ["echo", &address, "--protocol", ECHO, "--bytes", "1000001", "--streams", "3", "--json"];
     let echo = septa(&args);
     assert!(echo.status.success(), "{}", stderr(&echo));
@@ -200,6 +206,63 @@ fn a_listener_is_pinged_identified_and_echoes() {
         })
         .sum();
     assert_eq!(counts, 1_000_001);
+}
+
+#[test]
+fn perf_sends_and_gets_back_what_it_was_told() {
+    let listen = Listen::start(&["--perf"]);
+    let args = ["perf", &listen.address, "--upload", "3M", "--download", "100k", "--json"];
+    let perf = septa(&args);
+    assert!(perf.status.success(), "{}", stderr(&perf));
+    let lines = json_lines(&perf);
+    assert_eq!(lines.len(), 1);
+    let report = &lines[0];
+    assert_eq!(report["ok"], true);
+    assert_eq!((&report["upload_bytes"], &report["download_bytes"]), (&Value::from(3 << 20), &Value::from(100 << 10)));
+    for field in ["upload_seconds", "upload_MBps", "download_seconds", "download_MBps"] {
+        assert!(report[field].as_f64().is_some_and(|number| number > 0.0), "{field} of {report}");
+    }
+    let text = septa(&["perf", &listen.address, "--download", "1"]);
+    assert!(stdout(&text).starts_with("received 1 bytes in "), "{}", stdout(&text));
+    assert_eq!(stdout(&text).lines().count(), 1);
+}
+
+#[test]
+fn perf_tells_how_far_it_is_while_it_goes_on() {
+    let listen = Listen::start(&["--perf"]);
+    // More than can be sent in the two seconds that it is watched.
+    let args = ["perf", &listen.address, "--upload", "1000G", "--verbose", "--json"];
+    let mut perf = Command::new(env!("CARGO_BIN_EXE_septa"))
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(perf.stdout.take().expect("a pipe")).lines();
+    let mut last = 0;
+    for second in 1..=2 {
+        let line = lines.next().expect("a line each second").expect("output is text");
+        let progress: Value = serde_json::from_str(&line).expect("each line is one JSON value");
+        assert_eq!((&progress["event"], &progress["seconds"]), (&Value::from("progress"), &Value::from(second)));
+        let uploaded = progress["uploaded"].as_u64().expect("a byte count");
+        assert!(uploaded >= last && progress["MBps"].is_f64(), "{line}");
+        last = uploaded;
+    }
+    assert!(last > 0, "nothing moved in two seconds");
+    perf.kill().expect("it still runs");
+    perf.wait().expect("it ends");
+}
+
+#[test]
+fn perf_is_refused_by_a_listener_that_was_not_told_to_serve_it() {
+    let listen = Listen::start(&[]);
+    let refused = septa(&["perf", &listen.address, "--upload", "1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("does not support") && stderr(&refused).contains("--perf"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 #[test]

@@ -17,7 +17,11 @@ use crate::{
 pub(crate) async fn run(world: &World, args: ListenArgs) -> Result<(), Failure> {
     let timeout = args.timeout.map(seconds).transpose()?;
     let output = world.output;
-    let endpoint = world.endpoint(world.identity(args.identity.as_deref())?, &args.echo)?;
+    let mut builder = world.builder(world.identity(args.identity.as_deref())?, &args.echo);
+    if args.perf {
+        builder = builder.serve_perf(u64::MAX);
+    }
+    let endpoint = world.build(builder)?;
     for address in &args.listen {
         let listener =
             endpoint.listen(address).await.map_err(|error| Failure::new(error, "choose another --listen address"))?;

@@ -5,6 +5,7 @@ pub(crate) mod echo;
 pub(crate) mod id;
 pub(crate) mod identify;
 pub(crate) mod listen;
+pub(crate) mod perf;
 pub(crate) mod ping;
 
 use std::{future::Future, time::Duration};
