@@ -25,7 +25,8 @@ use crate::{
     dial,
     error::{ConnectError, ListenError},
     listener::{self, Listener, ListenerShared, Upgrade},
-    pool::BufferPool,
+    output::Output,
+    pool::WorkerPool,
     profile::Profile,
     runtime::{BoxFuture, Runtime, Socket},
     services,
@@ -183,7 +184,7 @@ pub(crate) struct EndpointInner {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
-    pub(crate) pool: BufferPool,
+    pub(crate) pool: WorkerPool,
     /// `None` if perf is not served.
     pub(crate) max_perf_download: Option<u64>,
     profile: Profile,
@@ -224,7 +225,7 @@ impl EndpointInner {
             credentials: Arc::new(credentials),
             config: Arc::new(config),
             limits,
-            pool: BufferPool::default(),
+            pool: WorkerPool::default(),
             max_perf_download,
             profile,
             state: Mutex::default(),
@@ -264,7 +265,7 @@ impl EndpointInner {
         };
         let core = Core::new(link, self.config.clone(), self.credentials.clone(), self.runtime.now());
         let id = slot.id;
-        let shared = Shared::new(self.clone(), slot, addrs, core, upgrade);
+        let shared = Shared::new(self.clone(), slot, addrs, core, Output::new(socket.writer), upgrade);
         let shut_down = self.state(|state| {
             state.connections.insert(id, Arc::downgrade(&shared));
             state.shut_down
@@ -274,7 +275,7 @@ impl EndpointInner {
         if shut_down {
             shared.kill();
         }
-        self.spawn("connection", ConnectionTask::new(shared.clone(), socket));
+        self.spawn("connection", ConnectionTask::new(shared.clone(), socket.reader));
         shared
     }
 

@@ -16,6 +16,7 @@ mod dial;
 mod endpoint;
 mod error;
 mod listener;
+mod output;
 mod pool;
 mod profile;
 pub mod runtime;

@@ -1,36 +1,58 @@
-//! Scratch buffers, lent to connection tasks while they run.
+//! What a worker thread needs while it runs a connection's task: lent, so that idle connections hold
+//! none of it.
 
 use std::{
     fmt,
     sync::{Mutex, PoisonError},
 };
 
-use septa_core::connection::TRANSMIT_BUFFER;
+use septa_core::{buf::SpareBlocks, connection::TRANSMIT_BUFFER};
 
-/// Buffers that are kept for the next task. As many as worker threads ever run at once; a machine
-/// with more pays an allocation, not memory for each idle connection.
+/// Sets that are kept for the next task. As many as worker threads ever run at once; a machine with
+/// more pays an allocation, not memory for each idle connection.
 const MAX_KEPT: usize = 32;
 
-#[derive(Default)]
-pub(crate) struct BufferPool(Mutex<Vec<Box<[u8]>>>);
+/// Blocks of 16 KiB that a worker keeps for reuse: what one stream has queued at most.
+const MAX_SPARE_BLOCKS: usize = 16;
 
-impl BufferPool {
-    /// A buffer of [`TRANSMIT_BUFFER`] bytes, for input and output alike.
-    pub(crate) fn take(&self) -> Box<[u8]> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| vec![0; TRANSMIT_BUFFER].into())
+/// What one task uses while it runs.
+pub(crate) struct Worker {
+    /// [`TRANSMIT_BUFFER`] bytes, for input and output alike.
+    pub(crate) scratch: Box<[u8]>,
+    /// Blocks of stream data that wait for reuse, lent on to the connection.
+    pub(crate) spares: SpareBlocks,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self { scratch: vec![0; TRANSMIT_BUFFER].into(), spares: SpareBlocks::new(MAX_SPARE_BLOCKS) }
     }
 
-    pub(crate) fn put(&self, buffer: Box<[u8]>) {
+    /// The lent blocks did not come back.
+    pub(crate) fn forget_spares(&mut self) {
+        self.spares = SpareBlocks::new(MAX_SPARE_BLOCKS);
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct WorkerPool(Mutex<Vec<Worker>>);
+
+impl WorkerPool {
+    pub(crate) fn take(&self) -> Worker {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(Worker::new)
+    }
+
+    pub(crate) fn put(&self, worker: Worker) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_KEPT {
-            kept.push(buffer);
+            kept.push(worker);
         }
     }
 }
 
-impl fmt::Debug for BufferPool {
+impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BufferPool")
+        f.write_str("WorkerPool")
     }
 }

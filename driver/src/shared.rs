@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -12,12 +12,14 @@ use std::{
 
 use septa_core::{
     Connection as Core, Instant, PeerId, Role,
+    buf::SpareBlocks,
     connection::{CloseReason, Event, RefuseReason, StreamId, codes},
 };
 
 use crate::{
     endpoint::{EndpointInner, Slot},
     listener::Upgrade,
+    output::Output,
     services::{self, Service, ServiceState},
     waiters::Waiters,
 };
@@ -28,8 +30,9 @@ pub(crate) const INBOUND_BACKLOG: usize = 256;
 
 /// One connection, shared by its task and its handles.
 ///
-/// The lock is held for calls into the core only, never across an await or a system call; wakers are
-/// registered under it and woken after it is released.
+/// The lock of `inner` is held for calls into the core only, never across an await, a system call or the
+/// cryptography of an open connection; wakers are registered under it and woken after it is released. It
+/// may be taken while `output` is held, not the other way round.
 pub(crate) struct Shared {
     pub(crate) endpoint: Arc<EndpointInner>,
     pub(crate) slot: Slot,
@@ -39,6 +42,7 @@ pub(crate) struct Shared {
     /// Handles of the application. When the last one goes, the connection closes.
     handles: AtomicUsize,
     inner: Mutex<Inner>,
+    output: Mutex<Output>,
 }
 
 pub(crate) struct Inner {
@@ -50,6 +54,8 @@ pub(crate) struct Inner {
     /// The deadline for which the task's timer is armed.
     armed: Option<Instant>,
     task: Option<Waker>,
+    /// The task found the output taken, and must be woken when it is free.
+    output_wanted: bool,
     upgrade: Option<Upgrade>,
     opened: bool,
     ending: bool,
@@ -89,6 +95,7 @@ impl Shared {
         slot: Slot,
         (local, remote): (SocketAddr, SocketAddr),
         core: Core,
+        output: Output,
         upgrade: Option<Upgrade>,
     ) -> Arc<Self> {
         let role = core.role();
@@ -98,6 +105,7 @@ impl Shared {
             active: true,
             armed: None,
             task: None,
+            output_wanted: false,
             upgrade,
             opened: false,
             ending: false,
@@ -110,7 +118,8 @@ impl Shared {
             opening: Waiters::default(),
             phase: Waiters::default(),
         };
-        Arc::new(Self { endpoint, slot, local, remote, role, handles: AtomicUsize::new(0), inner: Mutex::new(inner) })
+        let (inner, output) = (Mutex::new(inner), Mutex::new(output));
+        Arc::new(Self { endpoint, slot, local, remote, role, handles: AtomicUsize::new(0), inner, output })
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -134,6 +143,41 @@ impl Shared {
     /// What the task itself does.
     pub(crate) fn task<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
         self.with(f, |_, _| {})
+    }
+
+    /// The output, for the task. `None` while a handle is flushing; the task is woken afterwards.
+    pub(crate) fn lock_output(self: &Arc<Self>) -> Option<MutexGuard<'_, Output>> {
+        self.try_output().or_else(|| {
+            self.task(|inner| inner.output_wanted = true);
+            self.try_output()
+        })
+    }
+
+    fn try_output(&self) -> Option<MutexGuard<'_, Output>> {
+        match self.output.try_lock() {
+            Ok(output) => Some(output),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Sends on the caller's thread what waits, as far as the socket takes it. If somebody else is
+    /// sending, it is left to them. The socket wakes the task, never the caller.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        let waiting = self.task(|inner| match inner.core() {
+            Ok(core) if core.wants_transmit() => inner.task.clone(),
+            _ => None,
+        });
+        let Some(task) = waiting else { return };
+        let Some(mut output) = self.try_output() else { return };
+        if output.can_flush() {
+            let mut worker = self.endpoint.pool.take();
+            output.transmit(self, &mut Context::from_waker(&task), &mut worker.scratch);
+            self.endpoint.pool.put(worker);
+        }
+        let needs_task = output.needs_task();
+        drop(output);
+        self.with(|_| {}, |inner, woken| inner.flushed(needs_task, woken));
     }
 
     /// Waits on the list that `list` names until `check` has a result.
@@ -253,6 +297,11 @@ impl Inner {
         set_waker(&mut self.task, waker);
     }
 
+    /// Lends blocks to the core, or takes them back; false if it is not open.
+    pub(crate) fn swap_spare_blocks(&mut self, spares: &mut SpareBlocks) -> bool {
+        self.core().is_ok_and(|core| core.swap_spare_blocks(spares))
+    }
+
     pub(crate) fn set_active(&mut self, active: bool) {
         self.active = active;
     }
@@ -268,6 +317,16 @@ impl Inner {
             self.active = true;
             woken.extend(self.task.clone());
         }
+    }
+
+    /// A handle has released the output. What came up meanwhile, and what it could not do, is the task's.
+    fn flushed(&mut self, needs_task: bool, woken: &mut Vec<Waker>) {
+        let wanted = std::mem::take(&mut self.output_wanted);
+        self.active = needs_task;
+        if needs_task || wanted {
+            woken.extend(self.task.clone());
+        }
+        self.wake_to_transmit(woken);
     }
 
     fn wake_for_command(&mut self, woken: &mut Vec<Waker>) {

@@ -32,7 +32,7 @@ const MAX_CHUNK: usize = 64 * 1024;
 /// [`WriteError`] as their source.
 ///
 /// Data that is written leaves by itself once the connection's task gets to run. A writer that
-/// computes for long without awaiting delays it.
+/// computes for long without awaiting delays it, unless it flushes.
 ///
 /// Dropping a stream gives it up: if either half is not over, the stream is reset with code 0, and
 /// what was written but has not left is lost. To be sure that the peer has read everything, finish,
@@ -225,9 +225,10 @@ impl AsyncWrite for Stream {
         self.poll_write_with(cx, |stream| stream.write(data)).map_err(write_error)
     }
 
-    /// Wakes the connection's task if something waits to be sent. Does not wait until it has left.
+    /// Writes to the socket what waits to be sent on this connection, on the caller's thread, as far as
+    /// the socket takes it. What it does not take leaves later by itself; this does not wait for that.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.transfer(|_| {});
+        self.shared.flush();
         Poll::Ready(Ok(()))
     }
 

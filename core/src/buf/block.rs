@@ -35,35 +35,43 @@ impl Block {
     }
 }
 
-/// Drained full-size blocks that wait for reuse, so that a busy session allocates none to send.
+/// Drained full-size blocks that wait for reuse, so that a busy session allocates none.
 ///
-/// At most [`SpareBlocks::MAX`] (256 KiB): a session that was busy once must not hold more than
-/// that until its next keep-alive tick, which drops them.
-#[derive(Debug, Default)]
-pub(crate) struct SpareBlocks(Vec<Vec<u8>>);
+/// Each block takes 16 KiB, so a list belongs to whoever is busy. A session has one of its own, which
+/// its next keep-alive tick empties. A driver with many connections makes that of length 0
+/// ([`yamux::Config::spare_blocks`](crate::yamux::Config::spare_blocks)) and lends the list of a worker to
+/// the connection at hand ([`Connection::swap_spare_blocks`](crate::Connection::swap_spare_blocks)).
+#[derive(Debug)]
+pub struct SpareBlocks {
+    blocks: Vec<Vec<u8>>,
+    max: usize,
+}
 
 impl SpareBlocks {
-    pub(crate) const MAX: usize = 16;
+    /// A list that keeps at most `max` blocks.
+    pub fn new(max: usize) -> Self {
+        Self { blocks: Vec::new(), max }
+    }
 
     /// Keeps `data` for reuse if it is a full-size block and the list has room.
     pub(super) fn put(&mut self, mut data: Vec<u8>) {
-        if data.capacity() == BLOCK_LEN && self.0.len() < Self::MAX {
+        if data.capacity() == BLOCK_LEN && self.blocks.len() < self.max {
             data.clear();
-            self.0.push(data);
+            self.blocks.push(data);
         }
     }
 
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        self.0.pop()
+        self.blocks.pop()
     }
 
     /// Frees all of them and the list itself.
     pub(crate) fn drop_all(&mut self) {
-        self.0 = Vec::new();
+        self.blocks = Vec::new();
     }
 
     /// Bytes held.
-    pub(crate) fn capacity(&self) -> usize {
-        self.0.len().saturating_mul(BLOCK_LEN)
+    pub fn capacity(&self) -> usize {
+        self.blocks.len().saturating_mul(BLOCK_LEN)
     }
 }

@@ -9,6 +9,6 @@ mod send_queue;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use block::SpareBlocks;
+pub use block::SpareBlocks;
 pub(crate) use chunk_queue::ChunkQueue;
 pub(crate) use send_queue::SendQueue;

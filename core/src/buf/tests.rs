@@ -5,21 +5,23 @@ use proptest::prelude::*;
 
 use super::{ChunkQueue, SendQueue, SpareBlocks, block::BLOCK_LEN};
 
+const MAX_SPARES: usize = 16;
+
 #[test]
 fn the_first_block_is_sized_to_the_data_and_the_next_is_full_size() {
-    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.append_received(&[1; 10], 1 << 18, &mut spares);
     assert_eq!(queue.capacity(), 256);
     queue.append_received(&[2; 247], 1 << 18, &mut spares);
     assert_eq!((queue.len(), queue.capacity()), (257, 256 + BLOCK_LEN));
-    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.append_received(&[1; 5000], 1 << 18, &mut spares);
     assert_eq!(queue.capacity(), 5000);
 }
 
 #[test]
 fn no_block_is_larger_than_what_may_still_arrive() {
-    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.append_received(&[1; 3], 3, &mut spares);
     assert_eq!(queue.capacity(), 3);
     queue.append_received(&[1; 1], 40, &mut spares);
@@ -28,7 +30,7 @@ fn no_block_is_larger_than_what_may_still_arrive() {
 
 #[test]
 fn bytes_are_released_when_their_block_is_gone_and_not_before() {
-    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.append_received(&[7; 300], 1 << 18, &mut spares);
     assert_eq!(queue.read(&mut [0; 299], &mut spares), 299);
     assert_eq!(queue.take_released(), 0);
@@ -38,21 +40,21 @@ fn bytes_are_released_when_their_block_is_gone_and_not_before() {
 
 #[test]
 fn a_drained_full_block_is_reused_and_the_spare_list_is_bounded() {
-    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::default());
+    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::new(MAX_SPARES));
     let data = vec![3; 20 * BLOCK_LEN];
     assert_eq!(queue.write(&data, usize::MAX, &mut spares), data.len());
     let mut out = vec![0; data.len()];
     assert_eq!(queue.read(&mut out, &mut spares), data.len());
-    assert_eq!(spares.capacity(), SpareBlocks::MAX * BLOCK_LEN);
+    assert_eq!(spares.capacity(), MAX_SPARES * BLOCK_LEN);
     queue.write(b"x", usize::MAX, &mut spares);
-    assert_eq!(spares.capacity(), (SpareBlocks::MAX - 1) * BLOCK_LEN);
+    assert_eq!(spares.capacity(), (MAX_SPARES - 1) * BLOCK_LEN);
     spares.drop_all();
     assert_eq!(spares.capacity(), 0);
 }
 
 #[test]
 fn writes_stop_at_the_quota_and_a_large_chunk_is_not_copied() {
-    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::default());
+    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::new(MAX_SPARES));
     assert_eq!(queue.write(&[0; 10], 8, &mut spares), 8);
     assert_eq!(queue.write(&[0; 10], 8, &mut spares), 0);
     let (mut queue, mut chunk) = (SendQueue::default(), Bytes::from(vec![1; 5000]));
@@ -84,7 +86,7 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #[test]
     fn a_queue_behaves_like_a_deque_of_bytes(ops in proptest::collection::vec(op(), 1..40)) {
-        let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::default());
+        let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
         let mut model = VecDeque::new();
         let (mut next, mut taken, mut released) = (0u8, 0usize, 0usize);
         let mut fresh = |n: usize| -> Vec<u8> { (0..n).map(|_| { next = next.wrapping_add(1); next }).collect() };

@@ -36,6 +36,7 @@ pub use stream::Stream;
 pub use crate::yamux::{Priority, StreamId};
 use crate::{
     ExpectedPeer, Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
+    buf::SpareBlocks,
     noise::{Credentials, Handshake},
     time::{TimerKey, TimerTable},
     yamux,
@@ -268,6 +269,19 @@ impl Connection {
         if let Phase::Secured(upgrade) = &mut self.phase {
             upgrade.admitted = true;
             self.open_if_ready();
+        }
+    }
+
+    /// Exchanges the list from which blocks of stream data are taken and to which drained ones return: for
+    /// a driver that shares one list among many connections. False, and nothing happens, unless the
+    /// connection is in the phase between open and closing.
+    pub fn swap_spare_blocks(&mut self, spares: &mut SpareBlocks) -> bool {
+        match &mut self.phase {
+            Phase::Open(streams) => {
+                streams.session.swap_spare_blocks(spares);
+                true
+            }
+            _ => false,
         }
     }
 

@@ -43,6 +43,10 @@ pub struct Config {
     pub max_empty_frames: u32,
     /// When to ping; `None` never pings, and a silent remote is not noticed.
     pub keep_alive: Option<KeepAlive>,
+    /// Drained blocks of 16 KiB that the session keeps for reuse until its next keep-alive tick. A session
+    /// that was busy once must not hold more than that. 0 for drivers that lend blocks
+    /// ([`Session::swap_spare_blocks`](super::Session::swap_spare_blocks)).
+    pub spare_blocks: usize,
     /// Bytes that the remote can make the session hold in receive blocks. The promise is kept by
     /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit.
     pub memory_budget: usize,
@@ -76,6 +80,7 @@ impl Default for Config {
             max_unaccepted_resets: 1024,
             max_empty_frames: 16 * 1024,
             keep_alive: Some(KeepAlive::default()),
+            spare_blocks: 16,
             memory_budget: 64 * 1024 * 1024,
         }
     }

@@ -121,6 +121,7 @@ impl Session {
     pub fn new(role: Role, config: Config, now: Instant) -> Self {
         Self {
             pinger: Pinger::new(config.keep_alive, now),
+            spares: SpareBlocks::new(config.spare_blocks),
             config,
             role,
             now,
@@ -138,7 +139,6 @@ impl Session {
             resets: VecDeque::new(),
             parser: Parser::default(),
             flood: FloodGuard::new(now),
-            spares: SpareBlocks::default(),
             ghost_allowance: 0,
             refusing: None,
             own_go_away: OwnGoAway::None,
@@ -265,6 +265,11 @@ impl Session {
     pub(super) fn observe(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.flood.observe(self.now);
+    }
+
+    /// Exchanges the list from which blocks are taken and to which drained ones return.
+    pub fn swap_spare_blocks(&mut self, spares: &mut SpareBlocks) {
+        core::mem::swap(&mut self.spares, spares);
     }
 
     fn give_back_idle_memory(&mut self) {

@@ -4,7 +4,6 @@ use core::time::Duration;
 use std::{vec, vec::Vec};
 
 use super::support::*;
-use crate::buf::SpareBlocks;
 use crate::yamux::{
     Config, ConfigError, Event, FLOOD_INTERVAL, KeepAlive, OpenError, Violation, WriteError,
     header::Kind::{Ping, WindowUpdate},
@@ -260,7 +259,7 @@ fn a_drained_session_gives_its_spare_blocks_back_at_the_next_tick() {
     let frames = sent(&mut session);
     assert_eq!(frames[0].0, Ping);
     assert_eq!(session.memory_used(), 13 * 16_384);
-    assert!(session.memory_used() <= SpareBlocks::MAX * 16_384);
+    assert!(session.memory_used() <= Config::default().spare_blocks * 16_384);
     session.handle_recv(NOW, &frame(Ping, ACK, 0, frames[0].3)).unwrap();
     let tick = session.poll_timeout().unwrap();
     session.handle_timeout(tick).unwrap();

@@ -1,0 +1,209 @@
+//! The way out of a connection: frames, sealed and written, by its task or by a handle that flushes.
+
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use septa_core::connection::{Framed, RecordOpener, RecordSealer};
+
+use crate::{runtime::SocketWriter, shared::Shared};
+
+/// Buffers that are sent before the sender looks at something else.
+const GATHERS: usize = 4;
+
+/// The output of a connection's socket and what belongs in front of it.
+///
+/// Its lock is held across system calls, so nobody waits for it: who finds it taken leaves the work to
+/// whoever has it ([`Shared::lock_output`]).
+pub(crate) struct Output {
+    writer: Box<dyn SocketWriter>,
+    /// From the time when the record side was detached; until then the core seals.
+    sealer: Option<RecordSealer>,
+    /// What the socket did not take of the last buffer; empty and without memory most of the time.
+    unsent: Vec<u8>,
+    sent: usize,
+    /// The write-stall timer runs.
+    stalled: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Half-closed: everything has left.
+    Finished,
+    /// The socket takes no more, but there may be a last word of the peer to read.
+    Failed,
+}
+
+/// Whether something moved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Moved,
+    Nothing,
+}
+
+impl Output {
+    pub(crate) fn new(writer: Box<dyn SocketWriter>) -> Self {
+        Self { writer, sealer: None, unsent: Vec::new(), sent: 0, stalled: false, state: State::Open }
+    }
+
+    /// The socket failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// A handle may transmit: the connection is open, and the socket is not full as far as is known.
+    pub(crate) fn can_flush(&self) -> bool {
+        self.sealer.is_some() && self.state == State::Open && self.unsent.is_empty()
+    }
+
+    /// Something is left that the socket did not take, or the task must know of an error.
+    pub(crate) fn needs_task(&self) -> bool {
+        self.state == State::Failed || !self.unsent.is_empty()
+    }
+
+    /// Takes the sealing half of the record side as soon as the core gives it, and returns the other.
+    pub(crate) fn detach_records(&mut self, shared: &Arc<Shared>) -> Option<RecordOpener> {
+        if self.sealer.is_some() {
+            return None;
+        }
+        let (sealer, opener) = shared.task(|inner| inner.core().ok()?.detach_records())?;
+        self.sealer = Some(sealer);
+        Some(opener)
+    }
+
+    /// Sends what the core has, at most [`GATHERS`] buffers. If the socket is full, `cx` is woken when it
+    /// takes more.
+    pub(crate) fn transmit(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>, scratch: &mut [u8]) -> Progress {
+        let mut progress = Progress::Nothing;
+        for _ in 0..GATHERS {
+            if !self.unsent.is_empty() {
+                match self.write_unsent(shared, cx) {
+                    Poll::Ready(Ok(())) => progress = Progress::Moved,
+                    Poll::Ready(Err(_)) => self.fail(),
+                    Poll::Pending => return progress,
+                }
+            }
+            let data = self.fill(shared, scratch);
+            if data.is_empty() {
+                break;
+            }
+            if self.state != State::Open {
+                continue;
+            }
+            progress = Progress::Moved;
+            match self.write(shared, cx, data) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.fail(),
+                Poll::Pending => return progress,
+            }
+        }
+        progress
+    }
+
+    /// Ends the output once everything has left.
+    pub(crate) fn half_close(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) {
+        if self.state == State::Open
+            && self.unsent.is_empty()
+            && shared.task(|inner| inner.core().is_ok_and(|core| core.wants_shutdown()))
+        {
+            match self.writer.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => self.state = State::Finished,
+                Poll::Ready(Err(_)) => self.fail(),
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// Takes output from the core, which frames under its lock; sealing is done here, beside it. If there
+    /// is none, the handles must wake the task for more.
+    fn fill<'s>(&mut self, shared: &Arc<Shared>, scratch: &'s mut [u8]) -> &'s [u8] {
+        let now = shared.now();
+        let Some(sealer) = &mut self.sealer else {
+            let length = shared.task(|inner| {
+                // The scratch is longer than the shortest allowed.
+                let length = inner.core().map_or(0, |core| core.poll_transmit(now, scratch).unwrap_or(0));
+                inner.set_active(length > 0);
+                length
+            });
+            return &scratch[..length];
+        };
+        let framed = shared.task(|inner| {
+            let framed = match inner.core() {
+                Ok(core) if core.wants_transmit() => core.poll_frames(now, scratch).unwrap_or_default(),
+                _ => Framed::default(),
+            };
+            inner.set_active(!framed.is_empty());
+            framed
+        });
+        sealer.seal(framed).unwrap_or_else(|_| {
+            // All nonces of the key are used: nothing can be sent any more.
+            self.fail();
+            &[]
+        })
+    }
+
+    /// Writes all of `data`, or keeps the rest.
+    fn write(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<()>> {
+        let mut rest = data;
+        while !rest.is_empty() {
+            match self.writer.poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.taken(shared);
+                    rest = rest.get(count..).unwrap_or_default();
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.unsent = rest.to_vec();
+                    self.sent = 0;
+                    self.blocked(shared);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn write_unsent(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match self.writer.poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.taken(shared);
+                    self.sent += count;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.blocked(shared);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.unsent = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+
+    fn taken(&mut self, shared: &Arc<Shared>) {
+        if std::mem::take(&mut self.stalled) {
+            let now = shared.now();
+            shared.task(|inner| inner.core().map(|core| core.handle_transmitted(now)).ok());
+        }
+    }
+
+    /// The socket is full and will wake the task, which therefore stays active.
+    fn blocked(&mut self, shared: &Arc<Shared>) {
+        if !std::mem::replace(&mut self.stalled, true) {
+            let now = shared.now();
+            shared.task(|inner| inner.core().map(|core| core.handle_transmit_blocked(now)).ok());
+        }
+    }
+
+    fn fail(&mut self) {
+        self.state = State::Failed;
+        self.unsent = Vec::new();
+    }
+}
