@@ -116,6 +116,20 @@ impl<N: Network> Client<N> {
         Ok(vec![("count", trips.len() as f64), ("p50_us", micros(50)), ("p99_us", micros(99))])
     }
 
+    /// One byte there and back. What comes back is to be held as long as nothing may be closed.
+    pub(crate) async fn echo_once(&self) -> Result<(N::Connection, N::Stream), Failure> {
+        let connection = self.network.dial(&self.address).await?;
+        let mut stream = N::open(&connection).await?;
+        stream.write_all(ANSWER).await?;
+        stream.flush().await?;
+        let mut echoed = [0; ANSWER.len()];
+        stream.read_exact(&mut echoed).await?;
+        if echoed != ANSWER {
+            return Err("another byte came back than was sent".into());
+        }
+        Ok((connection, stream))
+    }
+
     async fn connections(self: &Arc<Self>, length: Duration) -> Result<Results, Failure> {
         let started = Instant::now();
         let begun = Arc::new(AtomicU64::new(0));

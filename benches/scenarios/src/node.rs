@@ -1,11 +1,13 @@
 //! A process that serves or dials, and the lines by which it is told what to do.
 //!
-//! Arguments: `serve SCENARIO WORKERS`, `dial SCENARIO WORKERS ADDRESS SECONDS`, or
-//! `both SCENARIO WORKERS SECONDS`. What a node writes to standard output, in this order, with what it waits
+//! Arguments: `serve SCENARIO WORKERS`, `dial SCENARIO WORKERS ADDRESS SECONDS`,
+//! `both SCENARIO WORKERS SECONDS`, or `once`. What a node writes to standard output, in this order, with what it waits
 //! for on standard input in brackets:
 //!
 //! * serving: `listening ADDRESS`, \[`mark`\], `marked`, \[`report`\], results, `done`, \[end of input\]
 //! * dialing, or both: `ready`, \[`go`\], results, `done`, \[end of input\]
+//! * once, which is for counting system calls: `listening ADDRESS`; then it connects to itself and sends one byte
+//!   there and back; `echoed`
 //!
 //! A result is a line `result NAME NUMBER`. What is measured of a process begins with `mark` or `go`. A node
 //! that cannot go on writes `error TEXT` and ends.
@@ -50,6 +52,7 @@ fn start<N: Network>(args: &[String]) -> Result<(), Failure> {
             on_workers(workers, dial::<N>(scenario.parse()?, address, length(seconds)?))
         }
         ["both", scenario, workers, seconds] => on_workers(workers, both::<N>(scenario.parse()?, length(seconds)?)),
+        ["once"] => on_workers("1", once::<N>()),
         _ => Err(format!("a node cannot be started with {args:?}").into()),
     }
 }
@@ -113,6 +116,17 @@ async fn both<N: Network>(scenario: Scenario, length: Duration) -> Result<(), Fa
     let serving = N::new()?;
     let address = serving.listen(server.clone()).await?;
     dial::<N>(scenario, address, length).await
+}
+
+async fn once<N: Network>() -> Result<(), Failure> {
+    let serving = N::new()?;
+    let address = serving.listen(Server::new(Scenario::RoundTrip)).await?;
+    println!("listening {address}");
+    let client = Client { network: N::new()?, address };
+    let held = within(Duration::ZERO, client.echo_once()).await?;
+    println!("echoed");
+    drop(held);
+    Ok(())
 }
 
 async fn within<T>(length: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

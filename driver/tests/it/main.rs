@@ -8,5 +8,6 @@ mod identify_push;
 mod limits;
 mod perf;
 mod services;
+mod socket_calls;
 mod streams;
 mod world;
