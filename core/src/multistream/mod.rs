@@ -31,7 +31,7 @@ mod tests;
 pub use dialer::{Dialer, InvalidProposals};
 pub use listener::Listener;
 
-use crate::ProtocolId;
+use crate::{MAX_PROTOCOL_ID_LEN, ProtocolId};
 
 /// Longest message that is accepted, in bytes with its newline and without its length.
 ///
@@ -45,9 +45,9 @@ pub const MAX_PROPOSALS: usize = 64;
 
 /// Most bytes that one negotiation may receive, lengths and headers included.
 ///
-/// Stops a dialer that proposes long names. A message that would go past it is refused from its
-/// length.
-pub const MAX_NEGOTIATION_LEN: usize = 16 * 1024;
+/// Stops a dialer that proposes long names, but has room for the header and [`MAX_PROPOSALS`] of the longest
+/// names there are. A message that would go past it is refused from its length.
+pub const MAX_NEGOTIATION_LEN: usize = 20 + MAX_PROPOSALS * (2 + MAX_PROTOCOL_ID_LEN + 1);
 
 /// How far a negotiation is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,7 +102,7 @@ pub enum Error {
     #[error("the remote proposed more than 64 protocols")]
     TooManyProposals,
     /// The negotiation would receive more than [`MAX_NEGOTIATION_LEN`] bytes.
-    #[error("the negotiation takes more than 16 KiB")]
+    #[error("the negotiation takes more than {MAX_NEGOTIATION_LEN} bytes")]
     TooManyBytes,
     /// The dialer ended its side before it proposed anything.
     #[error("the remote ended the stream before proposing a protocol")]

@@ -117,14 +117,14 @@ fn endless_refusals_end_with_the_list_of_the_dialer() {
 }
 
 #[test]
-fn a_negotiation_of_16_kib_is_read_and_one_byte_more_refused() {
+fn a_negotiation_as_long_as_its_bound_is_read_and_one_byte_more_refused() {
     let filler = "x".repeat(MAX_MESSAGE_LEN - 1);
     let mut texts = vec![HEADER];
-    texts.extend(vec![filler.as_str(); 15]);
+    texts.extend(vec![filler.as_str(); 16]);
     let fixed = messages(&texts);
     // One more refusal fills up to the echo, which ends exactly at the bound.
     let room = MAX_NEGOTIATION_LEN - fixed.len() - message("/noise").len();
-    for (padding, expected) in [(room - 3, Ok(Progress::Agreed(NOISE))), (room - 2, Err(Error::TooManyBytes))] {
+    for (padding, expected) in [(room - 2, Ok(Progress::Agreed(NOISE))), (room - 1, Err(Error::TooManyBytes))] {
         let padding = "x".repeat(padding);
         let input = [fixed.clone(), messages(&[&padding, "/noise"])].concat();
         assert_eq!(input.len() > MAX_NEGOTIATION_LEN, expected.is_err());
@@ -135,4 +135,18 @@ fn a_negotiation_of_16_kib_is_read_and_one_byte_more_refused() {
     let over = [fixed, messages(&[&filler])].concat();
     let refused = feed(&mut listener(&[NOISE]), &[&over[..over.len() - 500]]);
     assert_eq!(refused.0, Err(Error::TooManyBytes), "refused before the body has come");
+}
+
+#[test]
+fn a_dialer_may_propose_as_many_of_the_longest_names_as_it_can() {
+    let longest = ProtocolId::new(&(String::from("/") + &"x".repeat(254))).unwrap();
+    let mut dialer = Dialer::new(vec![longest; MAX_PROPOSALS]).unwrap();
+    let mut listener = listener(&[NOISE]);
+    let mut outcome = Progress::Pending;
+    while outcome == Progress::Pending {
+        listener.handle_recv(&drain(&mut dialer)).unwrap();
+        outcome = dialer.handle_recv(&drain(&mut listener)).unwrap().1;
+    }
+    assert_eq!(outcome, Progress::Unsupported);
+    assert_eq!(listener.handle_eof(), Ok(Progress::Unsupported));
 }
