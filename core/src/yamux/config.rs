@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::{fmt, time::Duration};
 
+use super::MemoryPool;
+
 /// Credit that every stream starts with in each direction, in bytes (yamux spec, flow control).
 ///
 /// It is granted by the protocol, before any frame and without a way to refuse, so a session must be
@@ -41,15 +43,24 @@ pub struct Config {
     /// either), in each [`FLOOD_INTERVAL`](super::FLOOD_INTERVAL). Stops an endless stream of empty
     /// data frames, window updates and pings; beyond it `EmptyFrameFlood`.
     pub max_empty_frames: u32,
-    /// When to ping; `None` never pings, and a silent remote is not noticed.
+    /// Longest receive window of a stream, in bytes. Windows begin with [`INITIAL_WINDOW`] and double
+    /// while the application reads so fast that the window may be what limits the stream, that is, half
+    /// of it in less than two round trips. 32 MiB fill a link of 1 Gbit/s with a round trip of 200 ms; a
+    /// remote that delays its pongs gains no more than this.
+    pub max_window: u32,
+    /// When to ping; `None` never pings: a silent remote is not noticed, and windows do not grow.
     pub keep_alive: Option<KeepAlive>,
     /// Drained blocks of 16 KiB that the session keeps for reuse until its next keep-alive tick. A session
     /// that was busy once must not hold more than that. 0 for drivers that lend blocks
     /// ([`Session::swap_spare_blocks`](super::Session::swap_spare_blocks)).
     pub spare_blocks: usize,
     /// Bytes that the remote can make the session hold in receive blocks. The promise is kept by
-    /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit.
+    /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit, and the windows of all streams
+    /// together grow by no more than the rest.
     pub memory_budget: usize,
+    /// What windows borrow to grow, of a pool that the sessions of a node share. Sessions share it if
+    /// their configs are clones of one.
+    pub memory: MemoryPool,
 }
 
 /// When a session pings the remote.
@@ -79,9 +90,11 @@ impl Default for Config {
             max_pending_resets: 1024,
             max_unaccepted_resets: 1024,
             max_empty_frames: 16 * 1024,
+            max_window: 32 * 1024 * 1024,
             keep_alive: Some(KeepAlive::default()),
             spare_blocks: 16,
-            memory_budget: 64 * 1024 * 1024,
+            memory_budget: 128 * 1024 * 1024,
+            memory: MemoryPool::default(),
         }
     }
 }
@@ -90,7 +103,6 @@ impl Config {
     /// Checks the limits against each other and reports everything that is wrong.
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let keep_alive_is_zero = self.keep_alive.is_some_and(|k| k.interval.is_zero() || k.timeout.is_zero());
-        let granted = self.max_streams.checked_mul(INITIAL_WINDOW as usize);
         let zero = [
             ("max_streams", self.max_streams == 0),
             ("accept_backlog", self.accept_backlog == 0),
@@ -108,11 +120,30 @@ impl Config {
         if self.max_frame_body > MAX_FRAME_BODY {
             errors.push(ConfigError::FrameBodyTooLong);
         }
-        if granted.is_none_or(|granted| granted > self.memory_budget) {
+        if self.max_window < INITIAL_WINDOW {
+            errors.push(ConfigError::WindowTooSmall);
+        }
+        if self.guaranteed() > self.memory_budget {
             errors.push(ConfigError::OverBudget);
+        } else if window_extra(self.max_window) > self.max_tuned_extra() {
+            errors.push(ConfigError::WindowOverBudget);
         }
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
     }
+
+    /// By how much the windows of all streams together may grow, in bytes.
+    pub(super) fn max_tuned_extra(&self) -> usize {
+        self.memory_budget.saturating_sub(self.guaranteed())
+    }
+
+    /// What the initial windows of all streams grant.
+    fn guaranteed(&self) -> usize {
+        self.max_streams.saturating_mul(INITIAL_WINDOW as usize)
+    }
+}
+
+fn window_extra(window: u32) -> usize {
+    usize::try_from(window.saturating_sub(INITIAL_WINDOW)).unwrap_or(usize::MAX)
 }
 
 /// Everything that is wrong with a [`Config`].
@@ -148,9 +179,15 @@ pub enum ConfigError {
     /// Peers close the connection at frames of more than 1 MiB.
     #[error("max_frame_body must not exceed 1 MiB")]
     FrameBodyTooLong,
-    /// The windows of all streams together exceed the memory budget.
+    /// The initial windows of all streams together exceed the memory budget.
     #[error("max_streams times the initial window of 256 KiB exceeds memory_budget")]
     OverBudget,
+    /// Every stream begins with 256 KiB (yamux spec, flow control).
+    #[error("max_window must be at least 256 KiB")]
+    WindowTooSmall,
+    /// The memory budget does not have room for one window of `max_window` beside the initial ones.
+    #[error("max_window exceeds what memory_budget leaves beside max_streams times 256 KiB")]
+    WindowOverBudget,
 }
 
 /// rust-yamux refuses longer bodies.

@@ -1,6 +1,9 @@
 //! Credit in both directions (yamux spec, flow control). Only body bytes count.
 
+use core::time::Duration;
+
 use super::INITIAL_WINDOW;
+use crate::Instant;
 
 /// What we may send.
 #[derive(Debug)]
@@ -36,28 +39,41 @@ impl SendWindow {
 
 /// What the remote may send.
 ///
-/// Invariant: `credit + received and not consumed + consumed = target`.
+/// Invariant: `credit + received and not consumed + consumed = target`. So a remote that has used its
+/// credit up, to an application that has read everything, is always due an update: `consumed` is the
+/// whole target then, and no more than half of it is ever waited for.
 #[derive(Debug)]
 pub(super) struct ReceiveWindow {
     target: u32,
     credit: u32,
     consumed: u32,
+    pace: Pace,
 }
 
-impl Default for ReceiveWindow {
-    fn default() -> Self {
-        Self { target: INITIAL_WINDOW, credit: INITIAL_WINDOW, consumed: 0 }
-    }
+/// How fast the application consumes.
+#[derive(Debug)]
+struct Pace {
+    since: Instant,
+    consumed: u32,
 }
 
 impl ReceiveWindow {
+    pub(super) fn new(now: Instant) -> Self {
+        let pace = Pace { since: now, consumed: 0 };
+        Self { target: INITIAL_WINDOW, credit: INITIAL_WINDOW, consumed: 0, pace }
+    }
+
     pub(super) fn credit(&self) -> u32 {
         self.credit
     }
 
-    #[cfg(test)]
-    pub(super) fn with_target(target: u32) -> Self {
-        Self { target, credit: target, consumed: 0 }
+    pub(super) fn target(&self) -> u32 {
+        self.target
+    }
+
+    /// What the window has grown by, in bytes.
+    pub(super) fn extra(&self) -> usize {
+        usize::try_from(self.target.saturating_sub(INITIAL_WINDOW)).unwrap_or(usize::MAX)
     }
 
     #[cfg(test)]
@@ -78,13 +94,17 @@ impl ReceiveWindow {
     }
 
     pub(super) fn consume(&mut self, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.consumed = self.consumed.saturating_add(bytes).min(self.target.saturating_sub(self.credit));
+        let outstanding = self.credit.saturating_add(self.consumed);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.target.saturating_sub(outstanding));
+        self.consumed = self.consumed.saturating_add(bytes);
+        self.pace.consumed = self.pace.consumed.saturating_add(bytes);
     }
 
-    /// Half the window or more can be granted anew. Less would cost a frame for little.
+    /// Enough can be granted anew: half of an initial window, or an eighth of one that has grown, if that
+    /// is more. Less would cost a frame for little. More would stop the sender for a part of each round
+    /// trip: it needs what is under way and what is waited for here.
     pub(super) fn update_due(&self) -> bool {
-        self.consumed >= self.target / 2
+        self.consumed >= (self.target / 8).max(INITIAL_WINDOW / 2)
     }
 
     /// Grants what was consumed and returns the delta.
@@ -92,5 +112,28 @@ impl ReceiveWindow {
         let delta = core::mem::take(&mut self.consumed);
         self.credit = self.credit.saturating_add(delta);
         delta
+    }
+
+    /// How long the application took for the last half of a window; `None` while it is not through.
+    pub(super) fn measure_pace(&mut self, now: Instant) -> Option<Duration> {
+        if self.pace.consumed < self.target / 2 {
+            return None;
+        }
+        let took = now.saturating_duration_since(self.pace.since);
+        self.pace = Pace { since: now, consumed: 0 };
+        Some(took)
+    }
+
+    /// Makes the window larger. The next [`grant`](Self::grant) tells the remote.
+    pub(super) fn grow(&mut self, extra: u32) {
+        self.target = self.target.saturating_add(extra);
+        self.consumed = self.consumed.saturating_add(extra);
+    }
+
+    /// The remote sends no more and all was read: forgets what the window has grown by and returns it.
+    pub(super) fn give_up_extra(&mut self) -> usize {
+        let extra = self.extra();
+        self.target = self.target.min(INITIAL_WINDOW);
+        extra
     }
 }

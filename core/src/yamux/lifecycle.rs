@@ -23,7 +23,7 @@ impl Session {
             }
         };
         self.next_id = id.get().checked_add(2).and_then(StreamId::new);
-        self.streams.insert(id, Box::new(Stream::new(Opening::Unsent)));
+        self.streams.insert(id, Box::new(Stream::new(Opening::Unsent, self.now)));
         self.unacknowledged = self.unacknowledged.saturating_add(1);
         self.stats.streams_opened = self.stats.streams_opened.saturating_add(1);
         Ok(id)
@@ -197,6 +197,7 @@ impl Session {
         if stream.opening != Opening::Unsent && stream.recv_half == RecvHalf::Open {
             self.ghost_allowance = self.ghost_allowance.saturating_add(stream.recv_window.credit().into());
         }
+        self.account.give_back(stream.recv_window.extra());
         stream.recv.clear(&mut self.spares);
         stream.send.clear(&mut self.spares);
         for ring in [&mut self.accept_queue, &mut self.events, &mut self.control] {
@@ -208,9 +209,13 @@ impl Session {
         self.unblock_open();
     }
 
-    /// Puts the stream into the transmit rings that its state asks for, and out of the others.
+    /// Puts the stream into the transmit rings that its state asks for, and out of the others. Gives
+    /// back what its window has borrowed once that is of no more use.
     pub(super) fn refresh(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.is_drained() {
+            self.account.give_back(stream.recv_window.give_up_extra());
+        }
         if stream.has_control() {
             self.control.insert(id, stream);
         } else {

@@ -10,6 +10,7 @@ mod flow;
 mod header;
 mod keep_alive;
 mod lifecycle;
+mod memory;
 mod receive;
 mod scheduler;
 mod session;
@@ -26,6 +27,7 @@ pub(crate) use header::go_away_frame;
 #[cfg(feature = "testing")]
 pub(crate) use header::recode_header;
 pub use keep_alive::MAX_RTT;
+pub use memory::{MemoryLimits, MemoryPool};
 pub use scheduler::Priority;
 pub use session::{Event, Session, SessionStats};
 pub use stream::{StreamId, StreamStats};

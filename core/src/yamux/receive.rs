@@ -214,7 +214,7 @@ impl Session {
             }
             return Ok(false);
         }
-        let stream = self.streams.entry(id).or_insert_with(|| Box::new(Stream::new(Opening::Unaccepted)));
+        let stream = self.streams.entry(id).or_insert_with(|| Box::new(Stream::new(Opening::Unaccepted, self.now)));
         self.accept_queue.insert(id, stream);
         self.stats.streams_received = self.stats.streams_received.saturating_add(1);
         if core::mem::take(&mut self.incoming_armed) {

@@ -7,6 +7,7 @@ use super::{
     Config, KeepAliveTimeout, StreamId, StreamStats, Violation,
     flood::FloodGuard,
     keep_alive::Pinger,
+    memory::Account,
     receive::Parser,
     scheduler::{Ready, Ring, Streams},
 };
@@ -43,6 +44,7 @@ pub struct Session {
     pub(super) parser: Parser,
     pub(super) pinger: Pinger,
     pub(super) flood: FloodGuard,
+    pub(super) account: Account,
     pub(super) spares: SpareBlocks,
     /// Body bytes that may be in flight for streams that we forgot.
     pub(super) ghost_allowance: u64,
@@ -122,6 +124,7 @@ impl Session {
         Self {
             pinger: Pinger::new(config.keep_alive, now),
             spares: SpareBlocks::new(config.spare_blocks),
+            account: Account::new(config.memory.clone()),
             config,
             role,
             now,

@@ -6,7 +6,10 @@ use super::{
     Priority,
     flow::{ReceiveWindow, SendWindow},
 };
-use crate::buf::{ChunkQueue, SendQueue, SpareBlocks};
+use crate::{
+    Instant,
+    buf::{ChunkQueue, SendQueue, SpareBlocks},
+};
 
 /// Identifies a stream within its session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +130,7 @@ pub(super) struct RingFlags {
 }
 
 impl Stream {
-    pub(super) fn new(opening: Opening) -> Self {
+    pub(super) fn new(opening: Opening, now: Instant) -> Self {
         Self {
             opening,
             send_half: SendHalf::Open,
@@ -135,7 +138,7 @@ impl Stream {
             send: SendQueue::default(),
             recv: ChunkQueue::default(),
             send_window: SendWindow::default(),
-            recv_window: ReceiveWindow::default(),
+            recv_window: ReceiveWindow::new(now),
             stopped: false,
             released: false,
             reset_after_fin: None,
@@ -183,6 +186,11 @@ impl Stream {
     /// Written bytes or a FIN are still to be framed.
     pub(super) fn is_unflushed(&self) -> bool {
         !self.send.is_empty() || self.send_half == SendHalf::Finishing
+    }
+
+    /// The remote sends nothing more and everything was read: the window is of no more use.
+    pub(super) fn is_drained(&self) -> bool {
+        self.recv_half != RecvHalf::Open && self.recv.is_empty()
     }
 
     /// A frame other than data is to be sent.

@@ -97,10 +97,29 @@ impl Session {
                 return false;
             }
             let flags = take_opening_flags(&mut stream.opening);
-            let delta = if core::mem::take(&mut stream.update_due) { stream.recv_window.grant() } else { 0 };
+            let delta = if core::mem::take(&mut stream.update_due) { self.grant(id) } else { 0 };
             frames.push(Header::window_update(id, flags, delta));
         }
         true
+    }
+
+    /// The credit of the window update that is framed now.
+    ///
+    /// If the application took less than two round trips for the last half of the window, the window may
+    /// be what holds the stream up: it is doubled, as far as the limits go. Without a keep-alive ping
+    /// that was answered there is no round-trip time, and windows stay as they are. A window never
+    /// shrinks, because credit cannot be taken back.
+    fn grant(&mut self, id: StreamId) -> u32 {
+        let rtt = self.pinger.rtt().unwrap_or_default();
+        let Some(stream) = self.streams.get_mut(&id) else { return 0 };
+        let window = &mut stream.recv_window;
+        let is_fast = window.measure_pace(self.now).is_some_and(|took| took < rtt.saturating_mul(2));
+        let extra = window.target().min(self.config.max_window.saturating_sub(window.target()));
+        let limit = self.config.max_tuned_extra();
+        if is_fast && !stream.stopped && usize::try_from(extra).is_ok_and(|extra| self.account.borrow(extra, limit)) {
+            window.grow(extra);
+        }
+        window.grant()
     }
 
     fn fill_data(&mut self, frames: &mut Frames<'_>) -> bool {

@@ -269,14 +269,30 @@ fn a_drained_session_gives_its_spare_blocks_back_at_the_next_tick() {
 #[test]
 fn the_default_limits_are_valid_and_all_errors_are_reported_at_once() {
     assert_eq!(Config::default().validate(), Ok(()));
-    assert_eq!(Config { max_streams: 257, ..Config::default() }.validate().unwrap_err().iter().count(), 1);
+    let only = |config: Config| config.validate().unwrap_err().iter().cloned().collect::<Vec<_>>();
+    assert_eq!(only(Config { max_streams: 513, ..Config::default() }), [ConfigError::OverBudget]);
+    let extra = 32 * 1024 * 1024 - 256 * 1024;
+    let tight = Config { memory_budget: 64 * 1024 * 1024 + extra, ..Config::default() };
+    assert_eq!(tight.validate(), Ok(()));
+    assert_eq!(only(Config { memory_budget: tight.memory_budget - 1, ..tight }), [ConfigError::WindowOverBudget]);
+    let untuned = Config { memory_budget: 64 * 1024 * 1024, max_window: 256 * 1024, ..Config::default() };
+    assert_eq!(untuned.validate(), Ok(()));
+    assert_eq!(only(Config { max_window: 256 * 1024 - 1, ..untuned }), [ConfigError::WindowTooSmall]);
     let zero = Some(KeepAlive { interval: Duration::ZERO, timeout: Duration::from_secs(1) });
-    let wrong = Config { max_streams: usize::MAX, send_quota: 0, max_frame_body: 2 << 20, keep_alive: zero, ..quiet() };
+    let wrong = Config {
+        max_streams: usize::MAX,
+        send_quota: 0,
+        max_frame_body: 2 << 20,
+        max_window: 0,
+        keep_alive: zero,
+        ..quiet()
+    };
     let errors = wrong.validate().unwrap_err();
     let expected = [
         ConfigError::Zero("send_quota"),
         ConfigError::Zero("keep_alive"),
         ConfigError::FrameBodyTooLong,
+        ConfigError::WindowTooSmall,
         ConfigError::OverBudget,
     ];
     assert!(errors.iter().eq(&expected), "{errors}");

@@ -6,5 +6,6 @@ mod priorities;
 mod splits;
 mod state_machine;
 mod support;
+mod tuning;
 mod two_sessions;
 mod validation;

@@ -7,13 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use core::time::Duration;
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::yamux::{
-    Config, Event, Priority, ReadError, Session, StreamId, WriteError,
-    header::{Flags, HEADER_LEN, Header, Kind},
-    stream::{Opening, RecvHalf},
+use crate::{
+    Instant,
+    yamux::{
+        Config, Event, MemoryLimits, MemoryPool, Priority, ReadError, Session, StreamId, WriteError,
+        header::{Flags, HEADER_LEN, Header, Kind},
+        stream::{Opening, RecvHalf},
+    },
 };
 
 /// What was written into one direction of a stream and not read yet.
@@ -34,6 +38,7 @@ struct World {
     model: BTreeMap<(StreamId, usize), Direction>,
     resets: Vec<StreamId>,
     next_byte: u8,
+    now: Instant,
 }
 
 impl World {
@@ -46,6 +51,7 @@ impl World {
             model: BTreeMap::new(),
             resets: Vec::new(),
             next_byte: 0,
+            now: NOW,
         }
     }
 
@@ -122,7 +128,7 @@ impl World {
     fn transmit(&mut self, side: usize, room: usize) -> usize {
         let mut out = vec![0; room];
         let wanted = self.sides[side].wants_transmit();
-        let n = self.sides[side].poll_transmit(NOW, &mut out);
+        let n = self.sides[side].poll_transmit(self.now, &mut out);
         assert_eq!(wanted, n > 0);
         self.wires[side].extend(&out[..n]);
         self.logs[side].extend(&out[..n]);
@@ -132,7 +138,7 @@ impl World {
     fn deliver(&mut self, from: usize, n: usize) -> usize {
         let n = n.min(self.wires[from].len());
         let piece: Vec<u8> = self.wires[from].drain(..n).collect();
-        self.sides[1 - from].handle_recv(NOW, &piece).unwrap();
+        self.sides[1 - from].handle_recv(self.now, &piece).unwrap();
         self.note_refusals();
         n
     }
@@ -160,6 +166,9 @@ impl World {
     }
 
     fn check_bounds(&self) {
+        let pool = &self.sides[0].config.memory;
+        assert_eq!(pool.lent(), self.sides.iter().map(|session| session.account.lent()).sum::<usize>());
+        assert!(pool.lent() <= pool.limits().window_loans);
         for session in &self.sides {
             assert!(session.receive_memory_used() <= session.config.memory_budget);
             let sending = session.config.max_streams * (session.config.send_quota + 2 * 16_384);
@@ -173,9 +182,18 @@ impl World {
             for (id, stream) in &session.streams {
                 let window = &stream.recv_window;
                 let unread = stream.recv.len() as u32;
-                assert!(window.credit() + window.consumed() + unread <= 256 * 1024, "{id} grants too much");
-                assert!(stream.recv.capacity() <= 256 * 1024, "{id} holds too much");
+                if stream.recv_half == RecvHalf::Open {
+                    assert!(window.credit() + window.consumed() + unread <= window.target(), "{id} grants too much");
+                }
+                assert!(stream.recv.capacity() <= window.target() as usize, "{id} holds too much");
+                assert!(window.target() <= session.config.max_window);
             }
+            let promised =
+                session.streams.values().map(|stream| stream.recv_window.credit() as usize + stream.recv.len());
+            let lent = session.account.lent();
+            assert!(promised.sum::<usize>() <= session.config.max_streams * 256 * 1024 + lent);
+            assert_eq!(session.streams.values().map(|stream| stream.recv_window.extra()).sum::<usize>(), lent);
+            assert!(lent <= session.config.memory_budget - session.config.max_streams * 256 * 1024);
         }
     }
 
@@ -201,6 +219,9 @@ impl World {
                 let header = Header::decode(*bytes).unwrap();
                 let body = if header.kind == Kind::Data { header.length as usize } else { 0 };
                 log = &log[HEADER_LEN + body..];
+                if header.kind == Kind::Ping {
+                    continue;
+                }
                 let known = opened.contains(&header.stream) || header.stream % 2 == side as u32;
                 if header.flags.has(Flags::SYN) {
                     assert!(!known && !header.flags.has(Flags::FIN), "SYN twice or with FIN");
@@ -232,6 +253,7 @@ enum Op {
     SetPriority(usize, Priority),
     Transmit(usize),
     Deliver(usize),
+    Wait(u64),
     Settle,
 }
 
@@ -252,6 +274,7 @@ fn op() -> impl Strategy<Value = (usize, Op)> {
         2 => (0usize..9, priority()).prop_map(|(pick, priority)| Op::SetPriority(pick, priority)),
         6 => (13usize..40_000).prop_map(Op::Transmit),
         6 => n().prop_map(Op::Deliver),
+        3 => (1u64..50_000).prop_map(Op::Wait),
         1 => Just(Op::Settle),
     ];
     (0usize..2, op)
@@ -264,6 +287,7 @@ impl World {
             Op::Accept => drop(self.accept(side)),
             Op::Transmit(room) => drop(self.transmit(side, room)),
             Op::Deliver(n) => drop(self.deliver(side, n)),
+            Op::Wait(micros) => self.now = self.now.saturating_add(Duration::from_micros(micros)),
             Op::Settle => {
                 self.settle();
                 self.check_credit();
@@ -329,8 +353,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_schedule_delivers_every_byte_in_order(ops in proptest::collection::vec(op(), 1..120)) {
-        let config = Config { max_streams: 6, accept_backlog: 4, ack_backlog: 4, memory_budget: 6 * 256 * 1024, ..quiet() };
+    fn any_schedule_delivers_every_byte_in_order(
+        ops in proptest::collection::vec(op(), 1..120),
+        extra in 0usize..4_000_000,
+        window_loans in 0usize..6_000_000,
+    ) {
+        let config = Config {
+            max_streams: 6,
+            accept_backlog: 4,
+            ack_backlog: 4,
+            max_window: (256 * 1024 + extra as u32).min(2_000_000),
+            memory_budget: 6 * 256 * 1024 + extra,
+            memory: MemoryPool::new(MemoryLimits { window_loans }),
+            ..Config::default()
+        };
         config.validate().unwrap();
         let mut world = World::new(&config);
         for (side, op) in ops {
@@ -340,6 +376,8 @@ proptest! {
         world.drain();
         world.check_bounds();
         world.check_frames();
+        drop(world);
+        assert_eq!(config.memory.lent(), 0, "everything came back");
     }
 
 }

@@ -101,7 +101,8 @@ fn a_body_may_use_the_credit_up_and_not_exceed_it() {
 #[test]
 fn a_long_body_is_refused_before_anything_is_allocated_and_streamed_as_it_comes() {
     let mut session = accepted();
-    session.streams.get_mut(&id(1)).unwrap().recv_window = crate::yamux::flow::ReceiveWindow::with_target(4 << 20);
+    session.streams.get_mut(&id(1)).unwrap().recv_window.grow((4 << 20) - 256 * 1024);
+    session.streams.get_mut(&id(1)).unwrap().recv_window.grant();
     recv(&mut session, &[frame(Data, NONE, 1, 4 << 20)]).unwrap();
     assert_eq!(session.memory_used(), 0, "a header alone costs nothing");
     recv(&mut session, &[vec![3; 1000]]).unwrap();
