@@ -259,7 +259,7 @@ impl fmt::Debug for Stream {
 
 fn read_error(error: ReadError) -> io::Error {
     let kind = match &error {
-        ReadError::Reset(_) => io::ErrorKind::ConnectionReset,
+        ReadError::Reset(_) | ReadError::ResourceLimit => io::ErrorKind::ConnectionReset,
         ReadError::Refused(_) => io::ErrorKind::ConnectionRefused,
         ReadError::ConnectionLost(_) => io::ErrorKind::ConnectionAborted,
         _ => io::ErrorKind::NotConnected,
@@ -269,7 +269,7 @@ fn read_error(error: ReadError) -> io::Error {
 
 fn write_error(error: WriteError) -> io::Error {
     let kind = match &error {
-        WriteError::Reset(_) => io::ErrorKind::ConnectionReset,
+        WriteError::Reset(_) | WriteError::ResourceLimit => io::ErrorKind::ConnectionReset,
         WriteError::Refused(_) => io::ErrorKind::ConnectionRefused,
         WriteError::ConnectionLost(_) => io::ErrorKind::ConnectionAborted,
         WriteError::Finished => io::ErrorKind::BrokenPipe,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// Largest block that a queue allocates, in bytes.
-pub(super) const BLOCK_LEN: usize = 16 * 1024;
+pub(crate) const BLOCK_LEN: usize = 16 * 1024;
 /// Smallest block that a queue allocates while there is room for it, in bytes.
 pub(super) const MIN_BLOCK_LEN: usize = 256;
 

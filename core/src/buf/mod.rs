@@ -9,6 +9,7 @@ mod send_queue;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use block::BLOCK_LEN;
 pub use block::SpareBlocks;
 pub(crate) use chunk_queue::ChunkQueue;
 pub(crate) use send_queue::SendQueue;

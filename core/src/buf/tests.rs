@@ -20,6 +20,24 @@ fn the_first_block_is_sized_to_the_data_and_the_next_is_full_size() {
 }
 
 #[test]
+fn what_is_unread_occupies_at_most_256_times_its_length_and_a_block_beside_it() {
+    for step in [1, 2, 3, 255, 257, 4000, 20_000] {
+        let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
+        let mut worst = 0;
+        while queue.len() < 200_000 {
+            queue.append_received(&vec![1; step], 1 << 18, &mut spares);
+            assert!(queue.capacity() < queue.len() + BLOCK_LEN, "{} for {}", queue.capacity(), queue.len());
+            worst = worst.max(queue.capacity() / queue.len());
+        }
+        assert!(worst <= 256);
+        assert_eq!(worst == 256, step == 1, "a single byte is the worst case");
+        let unread = queue.len() - BLOCK_LEN;
+        queue.consume(unread, &mut spares);
+        assert!(queue.capacity() < queue.len() + 2 * BLOCK_LEN, "and a block that is partly read");
+    }
+}
+
+#[test]
 fn no_block_is_larger_than_what_may_still_arrive() {
     let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.append_received(&[1; 3], 3, &mut spares);

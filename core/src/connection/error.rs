@@ -135,6 +135,9 @@ pub enum RefuseReason {
     /// The peer reset the stream before a protocol was agreed.
     #[error("the peer reset the stream with code {0:#x}")]
     Reset(u32),
+    /// This end reset the stream before a protocol was agreed, because its receive memory was short.
+    #[error("the stream was reset because receive memory was short")]
+    ResourceLimit,
     /// No protocol was agreed within the negotiation timeout.
     #[error("the peer did not answer in time")]
     TimedOut,
@@ -206,6 +209,10 @@ pub enum ReadError {
     /// The peer reset the stream; what came before was read already.
     #[error("the stream was reset with code {0:#x}")]
     Reset(u32),
+    /// This end reset the stream because its receive memory was short; what was unread is lost. See
+    /// [`MemoryLimits::hard_cap`](crate::yamux::MemoryLimits::hard_cap).
+    #[error("the stream was reset because receive memory was short")]
+    ResourceLimit,
     /// The peer did not agree on a protocol.
     #[error("the stream was refused: {0}")]
     Refused(RefuseReason),
@@ -227,6 +234,9 @@ pub enum WriteError {
     /// The peer reset the stream.
     #[error("the stream was reset with code {0:#x}")]
     Reset(u32),
+    /// This end reset the stream because its receive memory was short; what was not sent is lost.
+    #[error("the stream was reset because receive memory was short")]
+    ResourceLimit,
     /// This end already finished the stream.
     #[error("the stream is finished")]
     Finished,

@@ -122,6 +122,7 @@ impl Stream<'_> {
                 ReadError::Blocked
             }
             (yamux::ReadError::Reset(code), _) => ReadError::Reset(code),
+            (yamux::ReadError::ResourceLimit, _) => ReadError::ResourceLimit,
             (yamux::ReadError::Unknown, _) => ReadError::Unknown,
         })
     }
@@ -158,6 +159,7 @@ fn write_error(error: yamux::WriteError) -> WriteError {
     match error {
         yamux::WriteError::Blocked => WriteError::Blocked,
         yamux::WriteError::Reset(code) => WriteError::Reset(code),
+        yamux::WriteError::ResourceLimit => WriteError::ResourceLimit,
         yamux::WriteError::Finished => WriteError::Finished,
         yamux::WriteError::Unknown => WriteError::Unknown,
     }

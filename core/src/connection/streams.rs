@@ -129,7 +129,8 @@ impl Entry {
                     return Some(Err(RefuseReason::Unsupported));
                 }
                 Err(yamux::ReadError::Reset(code)) => return Some(Err(RefuseReason::Reset(code))),
-                Err(_) => return Some(Err(RefuseReason::Reset(codes::stream::NO_ERROR))),
+                Err(yamux::ReadError::ResourceLimit) => return Some(Err(RefuseReason::ResourceLimit)),
+                Err(yamux::ReadError::Unknown) => return Some(Err(RefuseReason::Reset(codes::stream::NO_ERROR))),
                 Ok([]) => (0, negotiation.handle_eof()),
                 Ok(data) => match negotiation.handle_recv(data) {
                     Ok((consumed, progress)) => (consumed, Ok(progress)),

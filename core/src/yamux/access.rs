@@ -90,6 +90,7 @@ impl Session {
         match stream.recv_half {
             RecvHalf::Finished => Ok(false),
             RecvHalf::Reset(code) => Err(ReadError::Reset(code)),
+            RecvHalf::Shed => Err(ReadError::ResourceLimit),
             RecvHalf::Open => {
                 (stream.read_armed, stream.readable) = (true, false);
                 Err(ReadError::Blocked)
@@ -120,7 +121,9 @@ impl Session {
         take: impl FnOnce(&mut ChunkQueue, &mut SpareBlocks) -> T,
     ) -> Option<T> {
         let stream = self.streams.get_mut(&id).filter(|stream| stream.is_held())?;
+        let occupied = stream.recv.capacity();
         let taken = take(&mut stream.recv, &mut self.spares);
+        self.account.recount(occupied, stream.recv.capacity());
         stream.credit_consumed();
         self.refresh(id);
         Some(taken)
@@ -132,5 +135,6 @@ fn check_writable(stream: &Stream) -> Result<(), WriteError> {
         SendHalf::Open => Ok(()),
         SendHalf::Finishing | SendHalf::Finished => Err(WriteError::Finished),
         SendHalf::Reset(code) => Err(WriteError::Reset(code)),
+        SendHalf::Shed => Err(WriteError::ResourceLimit),
     }
 }

@@ -58,8 +58,8 @@ pub struct Config {
     /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit, and the windows of all streams
     /// together grow by no more than the rest.
     pub memory_budget: usize,
-    /// What windows borrow to grow, of a pool that the sessions of a node share. Sessions share it if
-    /// their configs are clones of one.
+    /// The receive memory that the sessions of a node share: what windows borrow to grow, and the cap on
+    /// unread data. Sessions share it if their configs are clones of one.
     pub memory: MemoryPool,
 }
 
@@ -128,6 +128,12 @@ impl Config {
         } else if window_extra(self.max_window) > self.max_tuned_extra() {
             errors.push(ConfigError::WindowOverBudget);
         }
+        if self.memory.limits().hard_cap < INITIAL_WINDOW as usize {
+            errors.push(ConfigError::HardCapTooSmall);
+        }
+        if self.memory.limits().window_loans > self.memory.limits().hard_cap {
+            errors.push(ConfigError::LoansOverCap);
+        }
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
     }
 
@@ -188,6 +194,12 @@ pub enum ConfigError {
     /// The memory budget does not have room for one window of `max_window` beside the initial ones.
     #[error("max_window exceeds what memory_budget leaves beside max_streams times 256 KiB")]
     WindowOverBudget,
+    /// Not even one stream could use its window.
+    #[error("the hard cap of the memory pool must be at least 256 KiB")]
+    HardCapTooSmall,
+    /// Windows would grow only for their streams to be reset.
+    #[error("the memory pool lends more to windows than its hard cap")]
+    LoansOverCap,
 }
 
 /// rust-yamux refuses longer bodies.

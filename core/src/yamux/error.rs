@@ -76,6 +76,9 @@ pub enum ReadError {
     /// The remote reset the stream with this code; everything received before was read.
     #[error("the remote reset the stream with code {0:#x}")]
     Reset(u32),
+    /// The stream was reset here because receive memory was short; unread data was dropped.
+    #[error("the stream was reset because receive memory was short")]
+    ResourceLimit,
     /// No such stream: never opened, reset or released here, or `stop` was called.
     #[error("no such stream")]
     Unknown,
@@ -91,6 +94,9 @@ pub enum WriteError {
     /// The remote reset the stream with this code; unsent data was dropped.
     #[error("the remote reset the stream with code {0:#x}")]
     Reset(u32),
+    /// The stream was reset here because receive memory was short; unsent data was dropped.
+    #[error("the stream was reset because receive memory was short")]
+    ResourceLimit,
     /// `finish` was called, or the session's GoAway was sent.
     #[error("the stream's sending half is finished")]
     Finished,

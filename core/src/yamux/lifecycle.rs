@@ -94,8 +94,7 @@ impl Session {
     pub(super) fn abort(&mut self, id: StreamId, code: u32) {
         let Some(stream) = self.streams.get(&id) else { return };
         let remote_knows = stream.opening != Opening::Unsent;
-        let closed = stream.send_half == SendHalf::Finished && stream.recv_half == RecvHalf::Finished;
-        if remote_knows && !closed && !stream.is_reset() {
+        if remote_knows && !stream.is_closed() && !stream.is_reset() {
             self.owe_reset(id, code);
         }
         self.forget(id);
@@ -114,7 +113,9 @@ impl Session {
         stream.reset_after_fin.get_or_insert(code);
         stream.stopped = true;
         stream.readable = false;
+        let occupied = stream.recv.capacity();
         stream.drop_received(&mut self.spares);
+        self.account.recount(occupied, stream.recv.capacity());
         self.refresh(id);
     }
 
@@ -198,6 +199,7 @@ impl Session {
             self.ghost_allowance = self.ghost_allowance.saturating_add(stream.recv_window.credit().into());
         }
         self.account.give_back(stream.recv_window.extra());
+        self.account.recount(stream.recv.capacity(), 0);
         stream.recv.clear(&mut self.spares);
         stream.send.clear(&mut self.spares);
         for ring in [&mut self.accept_queue, &mut self.events, &mut self.control] {

@@ -14,6 +14,7 @@ mod memory;
 mod receive;
 mod scheduler;
 mod session;
+mod shedding;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,7 @@ impl Session {
         if let Some(violation) = self.failed {
             return Err(violation);
         }
+        self.shed_above_share();
         self.parse(plaintext).inspect_err(|violation| self.fail(*violation))
     }
 
@@ -205,7 +206,7 @@ impl Session {
         if self.resets.len() >= self.config.max_pending_resets {
             return Err(Violation::RapidReset);
         }
-        if let Some(code) = self.refusal() {
+        if let Some(code) = self.refusal(body) {
             self.owe_reset(id, code);
             self.stats.streams_refused = self.stats.streams_refused.saturating_add(1);
             self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(body.into());
@@ -223,12 +224,13 @@ impl Session {
         Ok(true)
     }
 
-    fn refusal(&self) -> Option<u32> {
+    fn refusal(&self, body: u32) -> Option<u32> {
         if self.own_go_away != OwnGoAway::None {
             return Some(self.refusing.unwrap_or(RESET_SHUTDOWN));
         }
-        let full =
-            self.streams.len() >= self.config.max_streams || self.accept_queue.len() >= self.config.accept_backlog;
+        let full = self.streams.len() >= self.config.max_streams
+            || self.accept_queue.len() >= self.config.accept_backlog
+            || !self.account.has_room(usize::try_from(body).unwrap_or(usize::MAX));
         self.refusing.or(full.then_some(RESET_RESOURCE_LIMIT))
     }
 
@@ -252,7 +254,7 @@ impl Session {
             return self.flood.unaccepted_reset(&self.config);
         }
         self.acknowledge(id);
-        self.apply_remote_reset(id, code);
+        self.apply_reset(id, RecvHalf::Reset(code), SendHalf::Reset(code));
         Ok(())
     }
 
@@ -263,10 +265,10 @@ impl Session {
         if !stream.is_held() {
             return self.abort(id, code);
         }
-        if stream.send_half != SendHalf::Finished || stream.recv_half != RecvHalf::Finished {
+        if !stream.is_closed() {
             self.owe_reset(id, code);
         }
-        self.apply_remote_reset(id, code);
+        self.apply_reset(id, RecvHalf::Reset(code), SendHalf::Reset(code));
     }
 
     /// Counts an inbound stream that the remote reset before it agreed on a protocol, like one that was
@@ -277,16 +279,20 @@ impl Session {
         }
     }
 
-    fn apply_remote_reset(&mut self, id: StreamId, code: u32) {
+    /// Ends both halves of a stream that was reset. What was received before stays readable.
+    pub(super) fn apply_reset(&mut self, id: StreamId, recv_half: RecvHalf, send_half: SendHalf) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if stream.released {
             return self.forget(id);
         }
-        if stream.recv_half == RecvHalf::Open {
-            stream.recv_half = RecvHalf::Reset(code);
+        let was_open = stream.recv_half == RecvHalf::Open;
+        if was_open {
             self.ghost_allowance = self.ghost_allowance.saturating_add(stream.recv_window.credit().into());
         }
-        stream.send_half = SendHalf::Reset(code);
+        if was_open || recv_half == RecvHalf::Shed {
+            stream.recv_half = recv_half;
+        }
+        stream.send_half = send_half;
         stream.send.clear(&mut self.spares);
         stream.opening = Opening::Established;
         stream.update_due = false;
@@ -317,10 +323,12 @@ impl Session {
 
     /// Hands a part of a body of which `left` bytes, this part included, are outstanding to its stream.
     fn handle_body(&mut self, target: Option<StreamId>, part: &[u8], left: u32) {
-        let Some(stream) = target.and_then(|id| self.streams.get_mut(&id)) else {
-            if target.is_some() {
-                self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(saturating_u64(part.len()));
-            }
+        let Some(id) = target else { return };
+        if self.streams.get(&id).is_some_and(|stream| !stream.stopped) {
+            self.make_room(id, part.len());
+        }
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_reset()) else {
+            self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(saturating_u64(part.len()));
             return;
         };
         stream.stats.bytes_received = stream.stats.bytes_received.saturating_add(saturating_u64(part.len()));
@@ -328,12 +336,12 @@ impl Session {
             stream.consumed(part.len());
         } else {
             let limit = stream.recv_window.credit().saturating_add(left);
+            let occupied = stream.recv.capacity();
             stream.recv.append_received(part, usize::try_from(limit).unwrap_or(usize::MAX), &mut self.spares);
+            self.account.recount(occupied, stream.recv.capacity());
         }
-        if let Some(id) = target {
-            self.notify_readable(id);
-            self.refresh(id);
-        }
+        self.notify_readable(id);
+        self.refresh(id);
     }
 
     /// A stream that the remote knows and has not reset.
@@ -378,6 +386,6 @@ fn saturating_u64(n: usize) -> u64 {
 /// GoAway code of a protocol error.
 const GO_AWAY_PROTOCOL_ERROR: u32 = 1;
 /// Reset codes that libp2p peers understand.
-const RESET_RESOURCE_LIMIT: u32 = 0x1002;
+pub(super) const RESET_RESOURCE_LIMIT: u32 = 0x1002;
 const RESET_PROTOCOL_VIOLATION: u32 = 0x1004;
 const RESET_SHUTDOWN: u32 = 0x1007;

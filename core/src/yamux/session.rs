@@ -100,6 +100,9 @@ pub struct SessionStats {
     pub unexpected_pongs: u64,
     /// Streams reset because the remote sent data after its FIN.
     pub data_after_fin: u64,
+    /// Streams reset because receive memory was short; see
+    /// [`MemoryLimits::hard_cap`](super::MemoryLimits::hard_cap).
+    pub streams_shed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,6 +167,7 @@ impl Session {
     /// repeated calls do no harm.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), KeepAliveTimeout> {
         self.observe(now);
+        self.shed_above_share();
         if self.poll_timeout().is_none() {
             return Ok(());
         }
@@ -251,7 +255,7 @@ impl Session {
     /// The part of [`memory_used`](Self::memory_used) that the remote caused: blocks of received and
     /// unread data. Never more than [`Config::memory_budget`].
     pub fn receive_memory_used(&self) -> usize {
-        self.streams.values().map(|stream| stream.recv.capacity()).fold(0, usize::saturating_add)
+        self.account.used()
     }
 
     /// What the session has moved so far.

@@ -79,6 +79,8 @@ pub(super) enum SendHalf {
     Finished,
     /// The remote reset the stream.
     Reset(u32),
+    /// We reset the stream because receive memory was short.
+    Shed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +90,8 @@ pub(super) enum RecvHalf {
     Finished,
     /// The remote reset the stream before its FIN.
     Reset(u32),
+    /// We reset the stream because receive memory was short, and dropped what was unread.
+    Shed,
 }
 
 #[derive(Debug)]
@@ -164,9 +168,14 @@ impl Stream {
         self.opening != Opening::Unaccepted && !self.released
     }
 
-    /// The remote reset it.
+    /// The remote reset it, or we did while the application holds it.
     pub(super) fn is_reset(&self) -> bool {
-        matches!(self.send_half, SendHalf::Reset(_))
+        matches!(self.send_half, SendHalf::Reset(_) | SendHalf::Shed)
+    }
+
+    /// Both ends have finished.
+    pub(super) fn is_closed(&self) -> bool {
+        self.send_half == SendHalf::Finished && self.recv_half == RecvHalf::Finished
     }
 
     /// A read would return something other than `Blocked`.

@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 
 use super::support::*;
 use crate::yamux::{
-    Config, ConfigError, Event, FLOOD_INTERVAL, KeepAlive, OpenError, Violation, WriteError,
+    Config, ConfigError, Event, FLOOD_INTERVAL, KeepAlive, MemoryLimits, MemoryPool, OpenError, Violation, WriteError,
     header::Kind::{Ping, WindowUpdate},
 };
 
@@ -278,6 +278,11 @@ fn the_default_limits_are_valid_and_all_errors_are_reported_at_once() {
     let untuned = Config { memory_budget: 64 * 1024 * 1024, max_window: 256 * 1024, ..Config::default() };
     assert_eq!(untuned.validate(), Ok(()));
     assert_eq!(only(Config { max_window: 256 * 1024 - 1, ..untuned }), [ConfigError::WindowTooSmall]);
+    let pool = |window_loans, hard_cap| MemoryPool::new(MemoryLimits { window_loans, hard_cap });
+    let least = Config { memory: pool(256 * 1024, 256 * 1024), ..Config::default() };
+    assert_eq!(least.validate(), Ok(()));
+    assert_eq!(only(Config { memory: pool(256 * 1024 + 1, 256 * 1024), ..least.clone() }), [ConfigError::LoansOverCap]);
+    assert_eq!(only(Config { memory: pool(0, 256 * 1024 - 1), ..least }), [ConfigError::HardCapTooSmall]);
     let zero = Some(KeepAlive { interval: Duration::ZERO, timeout: Duration::from_secs(1) });
     let wrong = Config {
         max_streams: usize::MAX,

@@ -3,6 +3,7 @@ mod keep_alive;
 mod limits;
 mod model;
 mod priorities;
+mod shedding;
 mod splits;
 mod state_machine;
 mod support;

@@ -22,7 +22,7 @@ fn after(time: Duration) -> Instant {
 }
 
 fn pool(window_loans: usize) -> MemoryPool {
-    MemoryPool::new(MemoryLimits { window_loans })
+    MemoryPool::new(MemoryLimits { window_loans, ..MemoryLimits::default() })
 }
 
 /// A listener with an accepted stream for each of these ids that has measured [`RTT`], at that time.
