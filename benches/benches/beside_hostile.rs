@@ -49,7 +49,7 @@ const ATTACKS: [(&str, Attack); 9] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let rounds = if std::env::args().any(|arg| arg == "--bench") { ROUNDS } else { 1 };
+    let rounds = if septa_benches::measures() { ROUNDS } else { 1 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let node = runtime.block_on(async { node(2) })?;
     let honest = runtime.block_on(async { node_of(1, &[]) })?;

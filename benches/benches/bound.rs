@@ -5,23 +5,31 @@
 //! drifts, the ratio does not.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use septa_benches::{Bulk, Cipher, RECORD};
+use septa_core::{crypto::Provider, testing::providers};
 
 const ROUNDS: usize = 101;
 const BYTES: usize = 8 << 20;
 
 fn main() {
-    // Cargo passes `--bench`; `cargo test --benches` does not, and then one round shows that it runs.
-    let rounds = if std::env::args().any(|arg| arg == "--bench") { ROUNDS } else { 1 };
-    let mut cipher = Cipher::default();
-    let mut bulk = Bulk::default();
+    let rounds = if septa_benches::measures() { ROUNDS } else { 1 };
+    for provider in providers() {
+        compare(&provider, rounds);
+    }
+}
+
+fn compare(provider: &Arc<dyn Provider>, rounds: usize) {
+    let mut cipher = Cipher::new(&**provider);
+    let mut bulk = Bulk::new(provider.clone(), 1, 64 * 1024);
     bulk.transfer(BYTES);
     let (mut seal, mut open, mut pair) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         seal.push(time(|| (0..BYTES / RECORD).for_each(|_| cipher.seal())));
-        cipher = Cipher::default();
         open.push(time(|| (0..BYTES / RECORD).for_each(|_| cipher.open())));
         pair.push(time(|| {
             bulk.transfer(BYTES);
@@ -29,8 +37,8 @@ fn main() {
     }
     let [seal, open, pair] = [seal, open, pair].map(median).map(gigabytes_per_second);
     let bound = 1.0 / (1.0 / seal + 1.0 / open);
-    println!("seal {seal:.3} GB/s, open {open:.3} GB/s, bound {bound:.3} GB/s");
-    println!("pair, one stream, bulk: {pair:.3} GB/s, {:.1} % of the bound", 100.0 * pair / bound);
+    println!("{provider:?}: seal {seal:.3} GB/s, open {open:.3} GB/s, bound {bound:.3} GB/s");
+    println!("{provider:?}: pair, one stream, bulk: {pair:.3} GB/s, {:.1} % of the bound", 100.0 * pair / bound);
 }
 
 fn time(work: impl FnOnce()) -> Duration {

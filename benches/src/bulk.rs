@@ -1,87 +1,111 @@
 //! Bulk transfer between two connections on one thread, through one wire buffer.
 
+use std::sync::Arc;
+
 use septa_core::{
-    Connection, Instant, ProtocolId,
-    connection::{Config, ReadError, StreamId, TRANSMIT_BUFFER, WriteError},
-    testing::{Pair, PairConfig},
+    Connection, ProtocolId,
+    connection::{Event, ReadError, StreamId, WriteError},
+    crypto::{Provider, RustCrypto},
+    testing::{End, Pair},
 };
 
+use crate::Ends;
+
 const BULK: ProtocolId = ProtocolId::from_static("/bench/bulk/1");
-/// What the application writes and reads at once.
+/// What the application writes at once, if nothing else is asked for, and reads at once.
 const STEP: usize = 64 * 1024;
 
-/// An open pair with one stream, and the buffers to move bytes with; it allocates nothing more.
+/// An open pair with streams, and the buffers to move bytes with; it allocates nothing more.
 pub struct Bulk {
-    /// The two ends.
-    pub pair: Pair,
-    id: StreamId,
-    wire: Vec<u8>,
+    ends: Ends,
+    ids: Vec<StreamId>,
+    /// What each stream has still to write.
+    left: Vec<usize>,
     data: Vec<u8>,
     buffer: Vec<u8>,
 }
 
 impl Default for Bulk {
+    /// One stream, pure Rust.
     fn default() -> Self {
-        let config = || Config { protocols: [BULK].into_iter().collect(), ..Config::default() };
-        let mut pair = Pair::open(PairConfig { dialer: config(), listener: config(), ..PairConfig::default() });
-        let now = pair.now;
-        let id = pair.dialer.connection.open(now, &[BULK]).expect("an open pair");
-        pair.settle();
-        assert_eq!(pair.listener.connection.accept(), Some(id));
-        Self { pair, id, wire: vec![0; TRANSMIT_BUFFER], data: vec![7; STEP], buffer: vec![0; STEP] }
+        Self::new(Arc::new(RustCrypto), 1, STEP)
     }
 }
 
 impl Bulk {
-    /// Moves `len` bytes from the dialer to the listener and returns how many records that took.
-    pub fn transfer(&mut self, len: usize) -> u64 {
-        let now = self.pair.now;
-        let before = self.pair.dialer.connection.stats().records_sent;
-        let (mut sent, mut received) = (0, 0);
-        while received < len {
-            sent += self.write(len - sent);
-            received += self.carry(now);
+    /// `streams` open streams on one connection; the application writes `step` bytes at once.
+    pub fn new(provider: Arc<dyn Provider>, streams: usize, step: usize) -> Self {
+        let mut ends = Ends::new(provider, BULK);
+        let ids: Vec<StreamId> = (0..streams).map(|_| ends.open()).collect();
+        ends.pair.settle();
+        let mut bulk = Self { ends, left: vec![0; streams], ids, data: vec![7; step], buffer: vec![0; STEP] };
+        for _ in 0..streams {
+            let listener = &mut bulk.ends.pair.listener.connection;
+            let id = listener.accept().expect("a stream that was opened");
+            // There is an event for what comes only after a read that found nothing.
+            assert_eq!(read(listener, id, &mut bulk.buffer), 0);
         }
-        self.pair.dialer.connection.stats().records_sent - before
+        bulk
     }
 
-    fn write(&mut self, len: usize) -> usize {
-        let mut sent = 0;
-        while sent < len {
-            match self.pair.dialer.connection.stream(self.id).write(&self.data[..STEP.min(len - sent)]) {
-                Ok(n) => sent += n,
-                Err(WriteError::Blocked) => break,
-                Err(error) => panic!("{error}"),
+    /// Moves `len` bytes, in equal shares on all streams, from the dialer to the listener and returns how many
+    /// records that took.
+    pub fn transfer(&mut self, len: usize) -> u64 {
+        let streams = self.ids.len();
+        assert!(len.is_multiple_of(streams), "{len} bytes on {streams} streams");
+        let before = self.ends.pair.dialer.connection.stats().records_sent;
+        self.left.fill(len / streams);
+        let mut received = 0;
+        while received < len {
+            self.write();
+            received += self.carry();
+        }
+        self.ends.pair.dialer.connection.stats().records_sent - before
+    }
+
+    fn write(&mut self) {
+        for (id, left) in self.ids.iter().zip(&mut self.left) {
+            while *left > 0 {
+                let data = &self.data[..self.data.len().min(*left)];
+                match self.ends.pair.dialer.connection.stream(*id).write(data) {
+                    Ok(n) => *left -= n,
+                    Err(WriteError::Blocked) => break,
+                    Err(error) => panic!("{error}"),
+                }
             }
         }
-        sent
     }
 
-    fn carry(&mut self, now: Instant) -> usize {
-        let (dialer, listener) = (&mut self.pair.dialer.connection, &mut self.pair.listener.connection);
-        let mut received = 0;
-        while let Ok(n @ 1..) = dialer.poll_transmit(now, &mut self.wire) {
-            listener.handle_recv(now, &mut self.wire[..n]).expect("there is always room");
-            received += read(listener, self.id, &mut self.buffer);
-        }
-        while let Ok(n @ 1..) = listener.poll_transmit(now, &mut self.wire) {
-            dialer.handle_recv(now, &mut self.wire[..n]).expect("there is always room");
-        }
-        while dialer.poll_event().is_some() || listener.poll_event().is_some() {}
+    fn carry(&mut self) -> usize {
+        let (mut received, buffer) = (0, &mut self.buffer);
+        self.ends.carry(End::Dialer, |listener| {
+            while let Some(event) = listener.poll_event() {
+                if let Event::Readable { id } = event {
+                    received += read(listener, id, buffer);
+                }
+            }
+        });
+        self.ends.carry(End::Listener, |dialer| while dialer.poll_event().is_some() {});
         received
     }
 
-    /// Releases the stream at both ends.
+    /// Releases the streams at both ends.
     pub fn end(mut self) -> Pair {
-        let _ = self.pair.dialer.connection.stream(self.id).finish();
-        let _ = self.pair.listener.connection.stream(self.id).finish();
-        self.pair.settle();
-        for connection in [&mut self.pair.dialer.connection, &mut self.pair.listener.connection] {
-            assert_eq!(connection.stream(self.id).read(&mut self.buffer), Ok(0));
-            connection.stream(self.id).release();
+        for end in End::BOTH {
+            for id in &self.ids {
+                let _ = self.ends.pair.connection(end).stream(*id).finish();
+            }
         }
-        self.pair.settle();
-        self.pair
+        self.ends.pair.settle();
+        for end in End::BOTH {
+            for id in &self.ids {
+                let connection = self.ends.pair.connection(end);
+                assert_eq!(connection.stream(*id).read(&mut self.buffer), Ok(0));
+                connection.stream(*id).release();
+            }
+        }
+        self.ends.pair.settle();
+        self.ends.pair
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cipher alone, on records of the size that a connection makes.
 
-use septa_core::crypto::{AeadKey, Provider, RustCrypto, TAG_LEN};
+use septa_core::crypto::{AeadKey, Provider, TAG_LEN};
 
 /// Plaintext of a full record: a frame of 16 KiB and its header.
 pub const RECORD: usize = 16 * 1024 + 12;
@@ -13,16 +13,15 @@ pub struct Cipher {
     tag: [u8; TAG_LEN],
 }
 
-impl Default for Cipher {
-    fn default() -> Self {
-        let key = RustCrypto.chacha20_poly1305(&[7; 32]);
+impl Cipher {
+    /// The cipher of `provider`.
+    pub fn new(provider: &dyn Provider) -> Self {
+        let key = provider.chacha20_poly1305(&[7; 32]);
         let mut sealed = vec![1; RECORD];
         let tag = key.seal_in_place(&[0; 12], &[], &mut sealed);
         Self { key, record: vec![1; RECORD], sealed, tag }
     }
-}
 
-impl Cipher {
     /// Seals one record.
     pub fn seal(&mut self) {
         std::hint::black_box(self.key.seal_in_place(&[0; 12], &[], &mut self.record));
