@@ -39,6 +39,10 @@ pub struct LinkOptions {
     pub write_cut: Cut,
     /// From one end to the other, one way.
     pub latency: Duration,
+    /// Bytes per second in one direction; 0 counts as 1, `None` has no limit. What is written waits until
+    /// the line is free and arrives, all of one write together, when its last byte does. So a
+    /// connection carries no more than [`capacity`](Self::capacity) in each [`latency`](Self::latency).
+    pub bandwidth: Option<u64>,
     /// The connection is reset, both ways, once one direction has carried this many bytes.
     pub reset_after: Option<u64>,
 }
@@ -50,6 +54,7 @@ impl Default for LinkOptions {
             read_cut: Cut::Whole,
             write_cut: Cut::Whole,
             latency: Duration::ZERO,
+            bandwidth: None,
             reset_after: None,
         }
     }

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use septa_core::{Instant, SeedStream};
@@ -16,6 +17,8 @@ pub(crate) struct Pipe {
     segments: VecDeque<Segment>,
     held: usize,
     carried: u64,
+    /// When the line has sent everything that was written.
+    line_free: Instant,
     /// When the end of the output arrives, once the writer has ended it.
     end: Option<Instant>,
     reader: Option<Waker>,
@@ -54,6 +57,7 @@ impl Pipe {
             segments: VecDeque::new(),
             held: 0,
             carried: 0,
+            line_free: Instant::EPOCH,
             end: None,
             reader: None,
             writer: None,
@@ -108,7 +112,7 @@ impl Pipe {
         let count = data.len().min(room).min(self.options.write_cut.limit(&mut self.luck));
         self.held += count;
         self.carried += count as u64;
-        let arrives = now.saturating_add(self.options.latency);
+        let arrives = self.occupy_line(now, count);
         match self.segments.back_mut().filter(|segment| segment.arrives == arrives) {
             Some(segment) => segment.bytes.extend(&data[..count]),
             None if count > 0 => self.segments.push_back(Segment { arrives, bytes: data[..count].to_vec().into() }),
@@ -120,6 +124,15 @@ impl Pipe {
         Poll::Ready(Ok(count))
     }
 
+    /// Sends this many bytes behind those that wait, and returns when they arrive.
+    fn occupy_line(&mut self, now: Instant, count: usize) -> Instant {
+        let nanos = |bandwidth: u64| (count as u128 * 1_000_000_000).div_ceil(u128::from(bandwidth.max(1)));
+        let takes = self.options.bandwidth.map_or(0, nanos);
+        let takes = Duration::from_nanos(u64::try_from(takes).unwrap_or(u64::MAX));
+        self.line_free = self.line_free.max(now).saturating_add(takes);
+        self.line_free.saturating_add(self.options.latency)
+    }
+
     /// Whether this direction has carried all that it may.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.options.reset_after.is_some_and(|limit| self.carried >= limit)
@@ -127,7 +140,7 @@ impl Pipe {
 
     pub(crate) fn finish(&mut self, now: Instant) {
         if self.end.is_none() && self.state != State::Reset {
-            self.end = Some(now.saturating_add(self.options.latency));
+            self.end = Some(self.occupy_line(now, 0));
             self.wake_reader();
         }
     }

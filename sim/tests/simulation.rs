@@ -111,6 +111,63 @@ fn bytes_arrive_whole_whatever_the_cuts_and_half_close_works() {
     }
 }
 
+/// When each of these reads, of at most 1000 bytes, returned, in milliseconds, and how much it brought.
+async fn arrivals(simulation: &Simulation, socket: &mut Socket) -> Vec<(u64, usize)> {
+    let (mut arrivals, mut buffer) = (Vec::new(), [0; 1000]);
+    loop {
+        let count = poll_fn(|cx| socket.reader.poll_read(cx, &mut buffer)).await.unwrap();
+        arrivals.push((simulation.now().as_nanos() / 1_000_000, count));
+        if count == 0 {
+            return arrivals;
+        }
+    }
+}
+
+#[test]
+fn bandwidth_makes_what_is_written_wait_for_the_line() {
+    let (simulation, a, b, addr) = world(1, Order::Fifo);
+    let link = LinkOptions { bandwidth: Some(10_000), latency: Duration::from_millis(30), ..LinkOptions::default() };
+    simulation.set_link(link);
+    let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+    let arrived = simulation.block_on(async {
+        write_all(&mut near, &[1; 500]).await.unwrap();
+        write_all(&mut near, &[1; 200]).await.unwrap();
+        write_all(&mut far, &[1; 100]).await.unwrap();
+        simulation.sleep(Duration::from_secs(1)).await;
+        // The line was idle, but has saved nothing up.
+        write_all(&mut near, &[1; 500]).await.unwrap();
+        poll_fn(|cx| near.writer.poll_shutdown(cx)).await.unwrap();
+        arrivals(&simulation, &mut far).await
+    });
+    // What had come by the end of the second was read at once.
+    assert_eq!(arrived.unwrap(), [(1000, 700), (1080, 500), (1080, 0)]);
+    let back = simulation.block_on(poll_fn(|cx| near.reader.poll_read(cx, &mut [0; 1000])));
+    assert_eq!(back.unwrap().unwrap(), 100);
+}
+
+#[test]
+fn a_line_carries_what_it_holds_in_each_latency_or_its_bandwidth() {
+    for (capacity, seconds) in [(1000, 10), (500, 20), (4000, 10)] {
+        let (simulation, a, b, addr) = world(1, Order::Fifo);
+        let latency = Duration::from_secs(1);
+        simulation.set_link(LinkOptions {
+            bandwidth: Some(1000),
+            capacity,
+            latency,
+            write_cut: Cut::Fixed(1),
+            ..LinkOptions::default()
+        });
+        let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+        simulation.spawn("sender", async move { write_all(&mut near, &[0; 10_000]).await.unwrap() });
+        let took = simulation.block_on(async {
+            let all = read_all(&mut far).await.unwrap();
+            assert_eq!(all.len(), 10_000);
+            simulation.now().as_nanos() / 1_000_000_000
+        });
+        assert!(took.as_ref().is_ok_and(|took| took.abs_diff(seconds) <= 1), "{capacity}: {took:?}");
+    }
+}
+
 #[test]
 fn latency_takes_virtual_time() {
     let (simulation, a, b, addr) = world(1, Order::Fifo);

@@ -10,4 +10,5 @@ mod perf;
 mod services;
 mod socket_calls;
 mod streams;
+mod throughput;
 mod world;
