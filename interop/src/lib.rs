@@ -7,4 +7,4 @@ mod rust_peer;
 mod serve;
 
 pub use rust_peer::{Event, RustPeer, RustPeerConfig, RustPeerError, WAIT};
-pub use serve::{ECHO, RESET, SINK};
+pub use serve::{ECHO, PERF, RESET, SINK};

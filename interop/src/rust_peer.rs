@@ -33,6 +33,9 @@
 //! * Frames for unknown streams are ignored, without RST.
 //! * GoAway with any code ends the connection and all its streams at once; what is buffered stays readable.
 //!
+//! Identify: one message of at most 4096 bytes, with a signed peer record in the format of RFC 0003 only;
+//! one in the format of go and js is passed over. What is absent in a push is unchanged.
+//!
 //! Closing: [`RustPeer::disconnect`] sends GoAway 0. The idle timeout (10 s unless raised, counted while no
 //! stream is open; ping's streams do not count) drops the connection: the other side sees the end of the
 //! TCP stream and no GoAway.
@@ -146,7 +149,7 @@ pub enum Event {
         /// libp2p's text.
         error: String,
     },
-    /// The remote has told who it is.
+    /// The remote has told who it is, asked or by a push.
     IdentifyReceived {
         /// The remote.
         peer: PeerId,
@@ -160,13 +163,13 @@ pub enum Event {
         /// libp2p's text.
         error: String,
     },
-    /// A stream of [`ECHO`](crate::ECHO), [`SINK`](crate::SINK) or [`RESET`](crate::RESET) was served.
+    /// A stream of [`ECHO`](crate::ECHO), [`SINK`](crate::SINK), [`RESET`](crate::RESET) or [`PERF`](crate::PERF) was served.
     StreamServed {
         /// The remote.
         peer: PeerId,
         /// Which one.
         protocol: StreamProtocol,
-        /// Bytes read (sink) or echoed (echo).
+        /// Bytes read (sink, perf) or echoed (echo).
         bytes: u64,
         /// What ended it early.
         error: Option<String>,
@@ -235,6 +238,11 @@ impl RustPeer {
     /// Closes all connections to `peer`, with GoAway 0. Unread data is lost.
     pub async fn disconnect(&self, peer: PeerId) -> Result<(), RustPeerError> {
         self.call(|reply| Command::Disconnect(peer, reply)).await
+    }
+
+    /// Pushes to `peer` who this node is now.
+    pub async fn push_identify(&self, peer: PeerId) -> Result<(), RustPeerError> {
+        self.call(|reply| Command::PushIdentify(peer, reply)).await
     }
 
     /// Waits for a connection to `peer`, opens a stream on it and waits until `protocol` is agreed.
@@ -335,7 +343,10 @@ fn build(keypair: Keypair, config: &RustPeerConfig, events: EventLog) -> Swarm<B
         .expect("a fresh key signs")
         .with_behaviour(|key| Behaviour {
             ping: ping::Behaviour::new(ping),
-            identify: identify::Behaviour::new(identify::Config::new("/septa-interop/1.0.0".into(), key.public())),
+            identify: identify::Behaviour::new(identify::Config::new_with_signed_peer_record(
+                "/septa-interop/1.0.0".into(),
+                key,
+            )),
             streams: libp2p_stream::Behaviour::new(),
             serve: serve::Behaviour::new(events),
         })
@@ -355,6 +366,7 @@ enum Command {
     Listen(Reply<Multiaddr>),
     Dial(Multiaddr, Option<PeerId>, Reply<PeerId>),
     Disconnect(PeerId, oneshot::Sender<()>),
+    PushIdentify(PeerId, oneshot::Sender<()>),
 }
 
 type Reply<T> = oneshot::Sender<Result<T, RustPeerError>>;
@@ -405,6 +417,10 @@ impl Task {
             Command::Disconnect(peer, reply) => {
                 // An error means that there is no connection left, which is what was asked for.
                 let _ = self.swarm.disconnect_peer_id(peer);
+                let _ = reply.send(());
+            }
+            Command::PushIdentify(peer, reply) => {
+                self.swarm.behaviour_mut().identify.push([peer]);
                 let _ = reply.send(());
             }
         }

@@ -46,6 +46,10 @@ pub const SINK: StreamProtocol = StreamProtocol::new("/septa-interop/sink/1.0.0"
 /// first, it would send FIN instead: leave the stream open for writing to see a reset.
 pub const RESET: StreamProtocol = StreamProtocol::new("/septa-interop/reset/1.0.0");
 
+/// Reads eight bytes, big-endian, and the rest up to the end, then writes as many bytes as the eight say and
+/// closes: the perf protocol of libp2p, whose own crate does not work with this release.
+pub const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
+
 async fn serve(peer: PeerId, protocol: StreamProtocol, mut stream: Stream, events: EventLog) {
     let mut bytes = 0;
     let result = if protocol == SINK {
@@ -53,6 +57,8 @@ async fn serve(peer: PeerId, protocol: StreamProtocol, mut stream: Stream, event
             events.push(Event::StreamServed { peer, protocol: protocol.clone(), bytes, error: None });
         })
         .await
+    } else if protocol == PERF {
+        perf(&mut stream, &mut bytes).await
     } else if protocol == RESET {
         stream.read_exact(&mut [0; 4]).await
     } else {
@@ -90,6 +96,26 @@ async fn sink(stream: &mut Stream, bytes: &mut u64, at_end: impl FnOnce(u64)) ->
     }
     at_end(*bytes);
     stream.write_all(&bytes.to_be_bytes()).await?;
+    stream.close().await
+}
+
+async fn perf(stream: &mut Stream, bytes: &mut u64) -> io::Result<()> {
+    let mut wanted = [0; 8];
+    stream.read_exact(&mut wanted).await?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = stream.read(&mut buffer).await?;
+        if read == 0 {
+            break;
+        }
+        *bytes += read as u64;
+    }
+    let mut left = u64::from_be_bytes(wanted);
+    while left > 0 {
+        let step = left.min(buffer.len() as u64);
+        stream.write_all(&buffer[..step as usize]).await?;
+        left -= step;
+    }
     stream.close().await
 }
 
@@ -181,10 +207,10 @@ pub(crate) struct Accept;
 
 impl UpgradeInfo for Accept {
     type Info = StreamProtocol;
-    type InfoIter = [StreamProtocol; 3];
+    type InfoIter = [StreamProtocol; 4];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [ECHO, SINK, RESET]
+        [ECHO, SINK, RESET, PERF]
     }
 }
 

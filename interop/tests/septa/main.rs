@@ -7,7 +7,10 @@
 mod binary;
 mod closing;
 mod connecting;
+mod identify_push;
 mod idle;
+mod peer_record;
+mod perf;
 mod services;
 mod streams;
 mod support;

@@ -121,7 +121,8 @@ pub(crate) fn endpoint() -> Endpoint {
     let identity = Identity::generate(septa_driver::Runtime::seed(&seeds));
     // What is written must be able to leave on the slowest machine.
     let config = Config { drain_timeout: Duration::from_secs(10), ..Config::default() };
-    let builder = Endpoint::builder(identity).connection_config(config).serve([id(&ECHO), id(&SINK)]);
+    let builder =
+        Endpoint::builder(identity).connection_config(config).serve([id(&ECHO), id(&SINK)]).serve_perf(u64::MAX);
     septa_tokio::build(builder).unwrap()
 }
 
