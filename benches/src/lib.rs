@@ -5,6 +5,7 @@ mod churn;
 mod cipher;
 mod counting_allocator;
 mod ends;
+mod handshake;
 
 pub use bulk::Bulk;
 pub use churn::Churn;
@@ -18,3 +19,4 @@ pub fn measures() -> bool {
     let given = |name| std::env::args().any(|arg| arg == name);
     given("--bench") && !given("--test")
 }
+pub use handshake::Handshakes;

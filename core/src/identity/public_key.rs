@@ -39,8 +39,7 @@ impl PublicKey {
     pub fn from_ed25519_bytes(key: &[u8]) -> Result<Self, Error> {
         let key: &[u8; 32] = key.try_into().map_err(|_| Error::Length { actual: key.len() })?;
         let verifying_key = VerifyingKey::from_bytes(key).map_err(|_| Error::InvalidPoint)?;
-        let canonical = verifying_key.to_edwards().compress().to_bytes();
-        if verifying_key.is_weak() || canonical != *key {
+        if verifying_key.is_weak() || !is_reduced(key) {
             return Err(Error::InvalidPoint);
         }
         Ok(Self::from_verifying_key(verifying_key))
@@ -82,6 +81,15 @@ impl PublicKey {
             }
         }
     }
+}
+
+/// Whether the y that `key` encodes is below the prime 2^255 - 19, as its one canonical encoding is.
+///
+/// The sign of x is ambiguous only where x is 0, which are points of small order. Encoding the point again
+/// would show the same at the price of an inversion in each handshake.
+fn is_reduced(key: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = key;
+    *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 impl PartialOrd for PublicKey {
