@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group};
-use septa_benches::Handshakes;
+use septa_benches::{Handshakes, measures};
 use septa_core::testing::providers;
 
 const ROUNDS: usize = 2001;
@@ -17,8 +17,7 @@ const ROUNDS: usize = 2001;
 criterion_group!(benches, each);
 
 fn main() {
-    // Cargo passes `--bench`; `cargo test --benches` does not, and then one round shows that it runs.
-    ratios(if std::env::args().any(|arg| arg == "--bench") { ROUNDS } else { 1 });
+    ratios(if measures() { ROUNDS } else { 1 });
     benches();
     Criterion::default().configure_from_args().final_summary();
 }

@@ -12,6 +12,7 @@ pub use churn::Churn;
 pub use cipher::{Cipher, RECORD};
 pub use counting_allocator::CountingAllocator;
 pub use ends::Ends;
+pub use handshake::Handshakes;
 
 /// Whether a benchmark with a `main` of its own is to measure, and not only to show that it runs: cargo passes
 /// `--bench`, unless it is `cargo test --benches`, and a person may add `--test`.
@@ -19,4 +20,3 @@ pub fn measures() -> bool {
     let given = |name| std::env::args().any(|arg| arg == name);
     given("--bench") && !given("--test")
 }
-pub use handshake::Handshakes;

@@ -3,19 +3,32 @@ use core::{cmp::Ordering, fmt};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{DATA_FIELD, ED25519, Error, TYPE_FIELD, key_data};
+#[cfg(feature = "ecdsa")]
+use super::ecdsa::EcdsaKey;
+#[cfg(feature = "rsa")]
+use super::rsa::RsaKey;
+#[cfg(feature = "secp256k1")]
+use super::secp256k1::Secp256k1Key;
+use super::{DATA_FIELD, ECDSA, ED25519, Error, RSA, SECP256K1, TYPE_FIELD, key_data};
 use crate::{PeerId, protobuf};
 
-/// A peer's public key. Ed25519 is supported.
+/// A peer's public key. Ed25519 is always supported; RSA, ECDSA on P-256 and secp256k1 are features.
 ///
 /// Read leniently and kept as the key itself, so that [`to_protobuf`](Self::to_protobuf) and
-/// [`peer_id`](Self::peer_id) are canonical however the key was encoded: one key, one peer id.
+/// [`peer_id`](Self::peer_id) are canonical however the message was encoded: one key, one peer id.
+/// Ordered by type and bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey(Key);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Key {
     Ed25519(VerifyingKey),
+    #[cfg(feature = "rsa")]
+    Rsa(RsaKey),
+    #[cfg(feature = "ecdsa")]
+    Ecdsa(EcdsaKey),
+    #[cfg(feature = "secp256k1")]
+    Secp256k1(Secp256k1Key),
 }
 
 /// The signature was not made for this message with the private key of this public key.
@@ -28,8 +41,27 @@ impl PublicKey {
     ///
     /// Type and data are required. Fields may be repeated (the last counts), unknown or in any order,
     /// as in go and rust; what is hashed is always the canonical encoding.
+    ///
+    /// # Errors
+    /// [`Error::FeatureDisabled`] for a known type that this build leaves out; else what is wrong.
     pub fn from_protobuf(encoded: &[u8]) -> Result<Self, Error> {
-        Self::from_ed25519_bytes(key_data(encoded)?)
+        let (key_type, data) = key_data(encoded)?;
+        match key_type {
+            ED25519 => Self::from_ed25519_bytes(data),
+            #[cfg(feature = "rsa")]
+            RSA => RsaKey::from_der(data).map(Key::Rsa).map(Self),
+            #[cfg(not(feature = "rsa"))]
+            RSA => Err(Error::FeatureDisabled { key_type: "RSA", feature: "rsa" }),
+            #[cfg(feature = "ecdsa")]
+            ECDSA => EcdsaKey::from_der(data).map(Key::Ecdsa).map(Self),
+            #[cfg(not(feature = "ecdsa"))]
+            ECDSA => Err(Error::FeatureDisabled { key_type: "ECDSA", feature: "ecdsa" }),
+            #[cfg(feature = "secp256k1")]
+            SECP256K1 => Secp256k1Key::from_bytes(data).map(Key::Secp256k1).map(Self),
+            #[cfg(not(feature = "secp256k1"))]
+            SECP256K1 => Err(Error::FeatureDisabled { key_type: "secp256k1", feature: "secp256k1" }),
+            other => Err(Error::UnsupportedType(other)),
+        }
     }
 
     /// Reads the 32 bytes of an Ed25519 public key.
@@ -49,17 +81,33 @@ impl PublicKey {
         Self(Key::Ed25519(key))
     }
 
-    pub(super) fn ed25519_bytes(&self) -> &[u8; 32] {
-        let Key::Ed25519(key) = &self.0;
-        key.as_bytes()
+    /// The 32 bytes of the key if it is an Ed25519 key.
+    pub fn ed25519_bytes(&self) -> Option<&[u8; 32]> {
+        match &self.0 {
+            Key::Ed25519(key) => Some(key.as_bytes()),
+            #[cfg(any(feature = "rsa", feature = "ecdsa", feature = "secp256k1"))]
+            _ => None,
+        }
+    }
+
+    /// Type and bytes, as in the message.
+    fn parts(&self) -> (u64, &[u8]) {
+        match &self.0 {
+            Key::Ed25519(key) => (ED25519, key.as_bytes()),
+            #[cfg(feature = "rsa")]
+            Key::Rsa(key) => (RSA, key.as_der()),
+            #[cfg(feature = "ecdsa")]
+            Key::Ecdsa(key) => (ECDSA, key.as_der()),
+            #[cfg(feature = "secp256k1")]
+            Key::Secp256k1(key) => (SECP256K1, key.as_bytes()),
+        }
     }
 
     /// The libp2p `PublicKey` message, in the one encoding that is hashed to a peer id.
     pub fn to_protobuf(&self) -> Vec<u8> {
-        let (key_type, data) = match &self.0 {
-            Key::Ed25519(key) => (ED25519, key.as_bytes().as_slice()),
-        };
-        let mut out = Vec::with_capacity(data.len().saturating_add(4));
+        let (key_type, data) = self.parts();
+        // Tag and type, tag and at most 3 bytes of length.
+        let mut out = Vec::with_capacity(data.len().saturating_add(6));
         protobuf::Writer::new(&mut out).uint64(TYPE_FIELD, key_type).bytes(DATA_FIELD, data);
         out
     }
@@ -72,13 +120,20 @@ impl PublicKey {
     /// Checks that `signature` was made over `message` with the private key.
     ///
     /// Ed25519 is checked strictly: small-order components and non-canonical scalars are refused,
-    /// which plain RFC 8032 verification leaves open.
+    /// which plain RFC 8032 verification leaves open. The others sign a SHA-256 hash: RSA with PKCS#1 v1.5,
+    /// ECDSA in strict DER, where secp256k1 takes only the lower S and P-256 either.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         match &self.0 {
             Key::Ed25519(key) => {
                 let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
                 key.verify_strict(message, &signature).map_err(|_| BadSignature)
             }
+            #[cfg(feature = "rsa")]
+            Key::Rsa(key) => key.verify(message, signature),
+            #[cfg(feature = "ecdsa")]
+            Key::Ecdsa(key) => key.verify(message, signature),
+            #[cfg(feature = "secp256k1")]
+            Key::Secp256k1(key) => key.verify(message, signature),
         }
     }
 }
@@ -100,18 +155,20 @@ impl PartialOrd for PublicKey {
 
 impl Ord for PublicKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        match (&self.0, &other.0) {
-            (Key::Ed25519(left), Key::Ed25519(right)) => left.as_bytes().cmp(right.as_bytes()),
-        }
+        self.parts().cmp(&other.parts())
     }
 }
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
-            Key::Ed25519(_) => "Ed25519(",
+        let (key_type, data) = self.parts();
+        f.write_str(match key_type {
+            RSA => "Rsa(",
+            ECDSA => "Ecdsa(",
+            SECP256K1 => "Secp256k1(",
+            _ => "Ed25519(",
         })?;
-        for byte in self.ed25519_bytes() {
+        for byte in data {
             write!(f, "{byte:02x}")?;
         }
         f.write_str(")")

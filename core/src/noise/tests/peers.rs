@@ -3,10 +3,11 @@
 use alloc::{vec, vec::Vec};
 
 use prost::Message;
+use serde_json::Value;
 
 use super::*;
 use crate::{
-    identity,
+    PublicKey, identity,
     noise::{credentials::signing_input, payload},
     protobuf::{self, Writer},
 };
@@ -117,6 +118,56 @@ fn missing_parts_are_told_apart() {
     assert_both(&only_key, Err(Error::MissingSignature));
 }
 
+/// The vectors are signatures of the static key whose secret is [`STATIC`].
+#[test]
+fn peers_with_keys_of_every_type_are_accepted_and_known_by_their_id() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../tests/vectors/key_signatures.json")).unwrap();
+    let claim = hex::encode(signing_input(key_pair(STATIC).public()));
+    let mut outcomes = [0; 3];
+    for vector in vectors["signatures"].as_array().unwrap() {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        if text("message_hex") != claim {
+            continue;
+        }
+        let identity_key = hex::decode(text("public_key_protobuf_hex")).unwrap();
+        let payload = payload_of(&identity_key, &hex::decode(text("signature_hex")).unwrap());
+        match PublicKey::from_protobuf(&identity_key) {
+            Ok(key) if text("outcome") == "valid" => {
+                outcomes[0] += 1;
+                assert_both(&payload, Ok(key.peer_id()));
+            }
+            Ok(_) => {
+                outcomes[1] += 1;
+                assert_both(&payload, Err(Error::BadSignature));
+            }
+            Err(error) => {
+                outcomes[2] += 1;
+                assert_both(&payload, Err(Error::IdentityKey(error)));
+            }
+        }
+    }
+    assert_eq!(outcomes, [8, 4, 4]);
+}
+
+/// A node may hold a key of any type outside of this library.
+#[test]
+fn credentials_take_a_signature_of_another_type() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../tests/vectors/key_signatures.json")).unwrap();
+    let rsa = &vectors["signatures"][0];
+    let bytes = |name: &str| hex::decode(rsa[name].as_str().unwrap()).unwrap();
+    let key = PublicKey::from_protobuf(&bytes("public_key_protobuf_hex")).unwrap();
+    let static_key = StaticKey::from_secret_dangerous(provider(), STATIC);
+    let credentials = Credentials::from_signature(static_key, key.clone(), &bytes("signature_hex")).unwrap();
+    let ephemeral = key_pair(RESPONDER_EPHEMERAL);
+    let mut responder = Handshake::responder_with(Arc::new(credentials), ExpectedPeer::Any, &[], ephemeral);
+    let mut initiator = initiator_expecting(ExpectedPeer::Exactly(key.peer_id()), &[]);
+    while initiator.wants_transmit() || responder.wants_transmit() {
+        responder.handle_recv(&drain(&mut initiator)).unwrap();
+        initiator.handle_recv(&drain(&mut responder)).unwrap();
+    }
+    assert_eq!(initiator.finish().unwrap().public_key, key);
+}
+
 #[test]
 fn keys_that_cannot_be_used_are_told_apart() {
     let (identity_key, signature) = honest_parts();
@@ -135,8 +186,9 @@ fn keys_that_cannot_be_used_are_told_apart() {
     let cases = [
         (vec![], identity::Error::MissingType),
         (vec![8, 1], identity::Error::MissingData),
-        (with_type(0), identity::Error::UnsupportedType(0)),
-        (with_type(2), identity::Error::UnsupportedType(2)),
+        (with_type(0), identity::Error::NotDer),
+        (with_type(2), identity::Error::Length { actual: 32 }),
+        (with_type(3), identity::Error::NotDer),
         (with_type(99), identity::Error::UnsupportedType(99)),
         (with_point(&[1; 31]), identity::Error::Length { actual: 31 }),
         (with_point(&identity_point), identity::Error::InvalidPoint),

@@ -22,12 +22,13 @@ mod arena;
 
 use core::{ffi::c_int, hint::black_box, panic::PanicInfo, time::Duration};
 
-use alloc::{sync::Arc, vec};
+use alloc::{string::ToString, sync::Arc, vec};
 
 use septa_core::{
-    Connection, ExpectedPeer, Identity, Instant, Link, ProtocolId, Seed,
+    Connection, ExpectedPeer, Identity, Instant, Link, PeerId, ProtocolId, PublicKey, Seed,
     connection::{Config, TRANSMIT_BUFFER},
     crypto::RustCrypto,
+    identity::Error,
     multistream::{Dialer, Listener, Progress},
     noise::Credentials,
 };
@@ -60,6 +61,7 @@ extern "C" fn _Unwind_Resume() -> ! {
 extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
     seeds_and_time();
     identities();
+    key_types();
     negotiation();
     connections();
     0
@@ -85,6 +87,21 @@ fn identities() {
     assert!(identity.public_key().verify(b"message", &signature).is_ok());
     assert!(identity.public_key().verify(b"another", &signature).is_err());
     assert!(identity.peer_id().public_key().as_ref() == Some(identity.public_key()));
+}
+
+/// Keys of other types are understood with their features. Without, the error names what is missing.
+fn key_types() {
+    let types = [("RSA", "rsa", 0), ("secp256k1", "secp256k1", 2), ("ECDSA", "ecdsa", 3)];
+    for (key_type, feature, number) in types {
+        let missing = Error::FeatureDisabled { key_type, feature };
+        let understood = PublicKey::from_protobuf(black_box(&[8, number, 0x12, 0])) != Err(missing);
+        assert!(understood == cfg!(feature = "keys"));
+        assert!(missing.to_string().contains(feature));
+    }
+    // The secp256k1 key of the libp2p peer-ids spec, which its peer id contains.
+    let peer: PeerId = black_box("16Uiu2HAmLhLvBoYaoZfaMUKuibM6ac163GwKY74c5kiSLg5KvLpY").parse().unwrap();
+    assert!(peer.public_key().is_some() == cfg!(feature = "keys"));
+    assert!(peer.public_key().is_none_or(|key| key.verify(b"message", b"signature").is_err()));
 }
 
 fn negotiation() {
