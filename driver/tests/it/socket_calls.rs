@@ -145,7 +145,7 @@ impl SocketWriter for CountingWriter {
 }
 
 /// Of both ends together, up to the first echoed byte. To be lowered whenever that becomes possible.
-const MOST: usize = 16;
+const MOST: usize = 14;
 
 #[test]
 fn both_ends_need_few_socket_calls_up_to_the_first_echoed_byte() {
