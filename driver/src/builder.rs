@@ -131,9 +131,7 @@ impl EndpointBuilder {
         let own = own.chain(self.max_perf_download.map(|_| perf::PROTOCOL)).collect();
         let profile = Profile::new(self.identity, self.agent_version, own);
         profile.serve(self.protocols.into_iter().chain(self.config.protocols.iter().cloned()));
-        let mut config = Config { admission: Admission::Automatic, protocols: profile.protocols(), ..self.config };
-        // The workers lend theirs.
-        config.yamux.spare_blocks = 0;
+        let config = Config { admission: Admission::Automatic, protocols: profile.protocols(), ..self.config };
         let inner = EndpointInner::new(runtime, credentials, config, profile, self.max_perf_download, self.limits);
         Ok(Endpoint::new(inner))
     }

@@ -12,6 +12,9 @@ use crate::{runtime::SocketWriter, shared::Shared};
 
 /// Buffers that are sent before the sender looks at something else.
 const GATHERS: usize = 4;
+/// If less than this was framed and nothing is left, the sender does not look again at once: a message
+/// goes out sooner. Behind more, the next data is probably being written already.
+const SMALL: usize = 16 * 1024;
 
 /// The output of a connection's socket and what belongs in front of it.
 ///
@@ -38,11 +41,39 @@ enum State {
     Failed,
 }
 
-/// Whether something moved.
+/// What was moved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
-    Moved,
     Nothing,
+    /// Little, and nothing is left.
+    Small,
+    Much,
+}
+
+/// What the core had to send.
+#[derive(Clone, Copy)]
+pub(crate) struct Filled {
+    length: usize,
+    /// Look again: there is more, or more is likely by then.
+    more: bool,
+    /// Nothing follows, ever.
+    shut_down: bool,
+}
+
+impl Filled {
+    /// `length` bytes were framed; `rest` says whether something is left, `shut_down` that the output ends.
+    pub(crate) fn new(length: usize, rest: bool, shut_down: bool) -> Self {
+        Self { length, more: rest || length >= SMALL, shut_down }
+    }
+
+    /// Nobody looks again, so a handle with something to send must wake the task.
+    pub(crate) fn is_last(self) -> bool {
+        !self.more
+    }
+
+    fn progress(self) -> Progress {
+        if self.more { Progress::Much } else { Progress::Small }
+    }
 }
 
 impl Output {
@@ -82,34 +113,33 @@ impl Output {
         for _ in 0..GATHERS {
             if !self.unsent.is_empty() {
                 match self.write_unsent(shared, cx) {
-                    Poll::Ready(Ok(())) => progress = Progress::Moved,
+                    Poll::Ready(Ok(())) => progress = Progress::Much,
                     Poll::Ready(Err(_)) => self.fail(),
                     Poll::Pending => return progress,
                 }
             }
-            let data = self.fill(shared, scratch);
-            if data.is_empty() {
+            let (data, filled) = self.fill(shared, scratch);
+            if !data.is_empty() && self.state == State::Open {
+                progress = filled.progress();
+                match self.write(shared, cx, data) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => self.fail(),
+                    Poll::Pending => return Progress::Much,
+                }
+            }
+            if filled.shut_down {
+                self.half_close(cx);
+            }
+            if filled.is_last() {
                 break;
-            }
-            if self.state != State::Open {
-                continue;
-            }
-            progress = Progress::Moved;
-            match self.write(shared, cx, data) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => self.fail(),
-                Poll::Pending => return progress,
             }
         }
         progress
     }
 
-    /// Ends the output once everything has left.
-    pub(crate) fn half_close(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) {
-        if self.state == State::Open
-            && self.unsent.is_empty()
-            && shared.task(|inner| inner.core().is_ok_and(|core| core.wants_shutdown()))
-        {
+    /// Ends the output.
+    fn half_close(&mut self, cx: &mut Context<'_>) {
+        if self.state == State::Open {
             match self.writer.poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => self.state = State::Finished,
                 Poll::Ready(Err(_)) => self.fail(),
@@ -120,30 +150,30 @@ impl Output {
 
     /// Takes output from the core, which frames under its lock; sealing is done here, beside it. If there
     /// is none, the handles must wake the task for more.
-    fn fill<'s>(&mut self, shared: &Arc<Shared>, scratch: &'s mut [u8]) -> &'s [u8] {
+    fn fill<'s>(&mut self, shared: &Arc<Shared>, scratch: &'s mut [u8]) -> (&'s [u8], Filled) {
         let now = shared.now();
         let Some(sealer) = &mut self.sealer else {
-            let length = shared.task(|inner| {
+            let filled = shared.task(|inner| {
                 // The scratch is longer than the shortest allowed.
                 let length = inner.core().map_or(0, |core| core.poll_transmit(now, scratch).unwrap_or(0));
-                inner.set_active(length > 0);
-                length
+                inner.filled(length)
             });
-            return &scratch[..length];
+            return (&scratch[..filled.length], filled);
         };
-        let framed = shared.task(|inner| {
+        let (framed, filled) = shared.task(|inner| {
             let framed = match inner.core() {
                 Ok(core) if core.wants_transmit() => core.poll_frames(now, scratch).unwrap_or_default(),
                 _ => Framed::default(),
             };
-            inner.set_active(!framed.is_empty());
-            framed
+            let filled = inner.filled(framed.len());
+            (framed, filled)
         });
-        sealer.seal(framed).unwrap_or_else(|_| {
+        let sealed = sealer.seal(framed).unwrap_or_else(|_| {
             // All nonces of the key are used: nothing can be sent any more.
             self.fail();
             &[]
-        })
+        });
+        (sealed, filled)
     }
 
     /// Writes all of `data`, or keeps the rest.

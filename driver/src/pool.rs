@@ -27,11 +27,6 @@ impl Worker {
     fn new() -> Self {
         Self { scratch: vec![0; TRANSMIT_BUFFER].into(), spares: SpareBlocks::new(MAX_SPARE_BLOCKS) }
     }
-
-    /// The lent blocks did not come back.
-    pub(crate) fn forget_spares(&mut self) {
-        self.spares = SpareBlocks::new(MAX_SPARE_BLOCKS);
-    }
 }
 
 #[derive(Default)]

@@ -12,14 +12,13 @@ use std::{
 
 use septa_core::{
     Connection as Core, Instant, PeerId, Role,
-    buf::SpareBlocks,
     connection::{CloseReason, Event, RefuseReason, StreamId, codes},
 };
 
 use crate::{
     endpoint::{EndpointInner, Slot},
     listener::Upgrade,
-    output::Output,
+    output::{Filled, Output},
     services::{self, Service, ServiceState},
     waiters::Waiters,
 };
@@ -140,6 +139,11 @@ impl Shared {
         })
     }
 
+    /// Looks at the core, or does what cannot make it tell anything.
+    pub(crate) fn quietly<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        f(&mut self.lock())
+    }
+
     /// What the task itself does.
     pub(crate) fn task<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
         self.with(f, |_, _| {})
@@ -148,7 +152,7 @@ impl Shared {
     /// The output, for the task. `None` while a handle is flushing; the task is woken afterwards.
     pub(crate) fn lock_output(self: &Arc<Self>) -> Option<MutexGuard<'_, Output>> {
         self.try_output().or_else(|| {
-            self.task(|inner| inner.output_wanted = true);
+            self.quietly(|inner| inner.output_wanted = true);
             self.try_output()
         })
     }
@@ -164,7 +168,7 @@ impl Shared {
     /// Sends on the caller's thread what waits, as far as the socket takes it. If somebody else is
     /// sending, it is left to them. The socket wakes the task, never the caller.
     pub(crate) fn flush(self: &Arc<Self>) {
-        let waiting = self.task(|inner| match inner.core() {
+        let waiting = self.quietly(|inner| match inner.core() {
             Ok(core) if core.wants_transmit() => inner.task.clone(),
             _ => None,
         });
@@ -297,13 +301,19 @@ impl Inner {
         set_waker(&mut self.task, waker);
     }
 
-    /// Lends blocks to the core, or takes them back; false if it is not open.
-    pub(crate) fn swap_spare_blocks(&mut self, spares: &mut SpareBlocks) -> bool {
-        self.core().is_ok_and(|core| core.swap_spare_blocks(spares))
+    /// Notes what the core had to send, and whether anybody will look again.
+    pub(crate) fn filled(&mut self, length: usize) -> Filled {
+        let (rest, shut_down) =
+            self.core().map_or((false, false), |core| (core.wants_transmit(), core.wants_shutdown()));
+        let filled = Filled::new(length, rest, shut_down);
+        self.active = !filled.is_last();
+        filled
     }
 
-    pub(crate) fn set_active(&mut self, active: bool) {
-        self.active = active;
+    /// Input came: whether there is something to send now. If not, nobody looks for it again.
+    pub(crate) fn received(&mut self) -> bool {
+        self.active = self.core().is_ok_and(|core| core.wants_transmit());
+        self.active
     }
 
     /// The deadline that the task is to arm its timer for.

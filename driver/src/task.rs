@@ -6,10 +6,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use septa_core::{Instant, Role, connection::RecordOpener};
+use septa_core::{Instant, Role, buf::SpareBlocks, connection::RecordOpener};
 
 use crate::{
     output::Progress,
+    pool::Worker,
     runtime::{SocketReader, Timer},
     shared::Shared,
 };
@@ -32,41 +33,72 @@ pub(crate) struct ConnectionTask {
     yielded: bool,
 }
 
+/// What a round is to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Todo {
+    /// There was nothing to send when it was last looked.
+    Receive,
+    Transmit,
+    /// The connection is over.
+    End,
+}
+
+struct Received {
+    progress: Progress,
+    next: Todo,
+}
+
+impl Received {
+    const NOTHING: Self = Self { progress: Progress::Nothing, next: Todo::Receive };
+}
+
 impl ConnectionTask {
     pub(crate) fn new(shared: Arc<Shared>, reader: Box<dyn SocketReader>) -> Self {
         let timer = shared.endpoint.runtime.timer();
         Self { shared, reader, opener: None, timer, deadline: None, yielded: false }
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
+    fn drive(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
+        let mut todo = self.begin(cx, &mut worker.spares);
+        let mut is_busy = false;
         for _ in 0..ROUNDS {
-            if self.begin_round().is_ready() {
+            if todo == Todo::End {
                 return Poll::Ready(());
             }
             if self.should_yield() {
                 break;
             }
-            let (sent, failed) = self.transmit(cx, scratch);
-            let received = self.receive(cx, scratch, failed);
-            let moved = sent == Progress::Moved || received == Progress::Moved;
-            if !moved && self.sleep(cx).is_pending() {
+            let (sent, failed) = match todo {
+                Todo::Transmit => self.transmit(cx, &mut worker.scratch),
+                _ => (Progress::Nothing, false),
+            };
+            let received = self.receive(cx, &mut worker.scratch, failed);
+            is_busy |= sent == Progress::Much || received.progress == Progress::Much;
+            let moved = sent != Progress::Nothing || received.progress != Progress::Nothing;
+            todo = if moved {
+                received.next.max(if sent == Progress::Much { Todo::Transmit } else { Todo::Receive })
+            } else if self.sleep(cx, (!is_busy).then_some(&mut worker.spares)).is_ready() {
+                self.begin(cx, &mut worker.spares)
+            } else {
                 return Poll::Pending;
-            }
+            };
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Tells the time to the core, and ends if the connection is over.
-    fn begin_round(&mut self) -> Poll<()> {
+    /// Tells the core the time and lends it blocks.
+    fn begin(&mut self, cx: &mut Context<'_>, spares: &mut SpareBlocks) -> Todo {
         let now = self.shared.now();
         self.shared.task(|inner| {
-            if let Ok(core) = inner.core()
-                && core.poll_timeout().is_some_and(|deadline| deadline <= now)
-            {
-                core.handle_timeout(now);
+            inner.task_awake(cx.waker());
+            if let Ok(core) = inner.core() {
+                core.lend_spare_blocks(spares);
+                if core.poll_timeout().is_some_and(|deadline| deadline <= now) {
+                    core.handle_timeout(now);
+                }
             }
-            if inner.is_done() { Poll::Ready(()) } else { Poll::Pending }
+            if inner.is_done() { Todo::End } else { Todo::Transmit }
         })
     }
 
@@ -76,12 +108,18 @@ impl ConnectionTask {
         if self.yielded || self.shared.role != Role::Dialer {
             return false;
         }
-        self.yielded = self.shared.task(|inner| inner.opened().is_some());
+        self.yielded = self.shared.quietly(|inner| inner.opened().is_some());
         self.yielded
     }
 
-    fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (deadline, done) = self.shared.task(|inner| (inner.arm(), inner.is_done()));
+    /// Arms the timer. Blocks go back to the worker, unless there will be use for them at once.
+    fn sleep(&mut self, cx: &mut Context<'_>, spares: Option<&mut SpareBlocks>) -> Poll<()> {
+        let (deadline, done) = self.shared.quietly(|inner| {
+            if let (Some(spares), Ok(core)) = (spares, inner.core()) {
+                core.reclaim_spare_blocks(spares);
+            }
+            (inner.arm(), inner.is_done())
+        });
         if done {
             return Poll::Ready(());
         }
@@ -99,44 +137,49 @@ impl ConnectionTask {
             self.opener = output.detach_records(&self.shared);
         }
         let progress = output.transmit(&self.shared, cx, scratch);
-        output.half_close(&self.shared, cx);
         (progress, output.has_failed())
     }
 
     /// Reads once. Opens what came before it takes the connection's lock.
-    fn receive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], output_failed: bool) -> Progress {
+    fn receive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], output_failed: bool) -> Received {
         let room = match &self.opener {
             Some(_) => scratch.len(),
-            None => self.shared.task(|inner| inner.core().map_or(0, |core| core.recv_room())).min(scratch.len()),
+            None => self.shared.quietly(|inner| inner.core().map_or(0, |core| core.recv_room())).min(scratch.len()),
         };
         let Some(buffer) = scratch.get_mut(..room).filter(|buffer| !buffer.is_empty()) else {
-            return Progress::Nothing;
+            return Received::NOTHING;
         };
         match self.reader.poll_read(cx, buffer) {
             Poll::Ready(Ok(0)) => self.end(|core, now| core.handle_recv_eof(now)),
-            Poll::Ready(Ok(count)) => self.received(buffer.get_mut(..count).unwrap_or_default()),
+            Poll::Ready(Ok(count)) => {
+                let progress = if count < room { Progress::Small } else { Progress::Much };
+                let next = self.received(buffer.get_mut(..count).unwrap_or_default());
+                return Received { progress, next };
+            }
             Poll::Ready(Err(_)) => self.end(|core, now| core.handle_io_error(now)),
             Poll::Pending if output_failed => self.end(|core, now| core.handle_io_error(now)),
-            Poll::Pending => return Progress::Nothing,
+            Poll::Pending => return Received::NOTHING,
         }
-        Progress::Moved
+        // The end of the input is the end of the connection, unless what came before waits for admission.
+        let is_done = self.shared.quietly(|inner| inner.is_done());
+        Received { progress: Progress::Small, next: if is_done { Todo::End } else { Todo::Transmit } }
     }
 
-    fn received(&mut self, data: &mut [u8]) {
+    fn received(&mut self, data: &mut [u8]) -> Todo {
         let now = self.shared.now();
         let opened = match &mut self.opener {
             Some(opener) => Ok(opener.open(data)),
             None => Err(data),
         };
         self.shared.task(|inner| {
-            let Ok(core) = inner.core() else { return };
+            let Ok(core) = inner.core() else { return Todo::End };
             match opened {
                 Ok(opened) => core.handle_opened(now, &opened),
                 // No more was read than there is room for.
                 Err(data) => drop(core.handle_recv(now, data)),
             }
-            inner.set_active(true);
-        });
+            if inner.received() { Todo::Transmit } else { Todo::Receive }
+        })
     }
 
     fn end(&mut self, tell: impl FnOnce(&mut septa_core::Connection, Instant)) {
@@ -155,15 +198,7 @@ impl Future for ConnectionTask {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
         let mut worker = task.shared.endpoint.pool.take();
-        let lent = task.shared.task(|inner| {
-            inner.task_awake(cx.waker());
-            inner.swap_spare_blocks(&mut worker.spares)
-        });
-        let outcome = task.drive(cx, &mut worker.scratch);
-        if lent && !task.shared.task(|inner| inner.swap_spare_blocks(&mut worker.spares)) {
-            // The connection is over and took the blocks with it.
-            worker.forget_spares();
-        }
+        let outcome = task.drive(cx, &mut worker);
         task.shared.endpoint.pool.put(worker);
         outcome
     }

@@ -37,10 +37,10 @@ impl Block {
 
 /// Drained full-size blocks that wait for reuse, so that a busy session allocates none.
 ///
-/// Each block takes 16 KiB, so a list belongs to whoever is busy. A session has one of its own, which
-/// its next keep-alive tick empties. A driver with many connections makes that of length 0
-/// ([`yamux::Config::spare_blocks`](crate::yamux::Config::spare_blocks)) and lends the list of a worker to
-/// the connection at hand ([`Connection::swap_spare_blocks`](crate::Connection::swap_spare_blocks)).
+/// Each block takes 16 KiB, so they belong to whoever is busy. A session that was busy gives them up at its
+/// next keep-alive tick. A driver with many connections keeps a list for each of its workers, lends it to the
+/// connection at hand ([`Connection::lend_spare_blocks`](crate::Connection::lend_spare_blocks)) and takes it
+/// back when that has little to do.
 #[derive(Debug)]
 pub struct SpareBlocks {
     blocks: Vec<Vec<u8>>,
@@ -51,6 +51,19 @@ impl SpareBlocks {
     /// A list that keeps at most `max` blocks.
     pub fn new(max: usize) -> Self {
         Self { blocks: Vec::new(), max }
+    }
+
+    /// Moves the blocks of `other` here, as many as there is room for.
+    pub(crate) fn take_from(&mut self, other: &mut Self) {
+        if self.blocks.is_empty() && other.blocks.len() <= self.max {
+            core::mem::swap(&mut self.blocks, &mut other.blocks);
+            return;
+        }
+        while self.blocks.len() < self.max
+            && let Some(block) = other.blocks.pop()
+        {
+            self.blocks.push(block);
+        }
     }
 
     /// Keeps `data` for reuse if it is a full-size block and the list has room.

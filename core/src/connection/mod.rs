@@ -205,7 +205,9 @@ impl Connection {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         // Sending frees quota and releasing a stream frees its slot: the session reports that only here.
-        self.after_input();
+        if matches!(&self.phase, Phase::Open(streams) if streams.session.has_news()) {
+            self.after_input();
+        }
         loop {
             let event = self.events.pop()?;
             let due = self.streams_mut().0.is_none_or(|streams| streams.take_event(&event));
@@ -272,16 +274,19 @@ impl Connection {
         }
     }
 
-    /// Exchanges the list from which blocks of stream data are taken and to which drained ones return: for
-    /// a driver that shares one list among many connections. False, and nothing happens, unless the
-    /// connection is in the phase between open and closing.
-    pub fn swap_spare_blocks(&mut self, spares: &mut SpareBlocks) -> bool {
-        match &mut self.phase {
-            Phase::Open(streams) => {
-                streams.session.swap_spare_blocks(spares);
-                true
-            }
-            _ => false,
+    /// Moves the blocks of `spares` to the connection's own list, from which blocks of stream data are taken
+    /// and to which drained ones return: for a driver that shares blocks among many connections. Does
+    /// nothing unless the connection is between open and closing.
+    pub fn lend_spare_blocks(&mut self, spares: &mut SpareBlocks) {
+        if let Phase::Open(streams) = &mut self.phase {
+            streams.session.lend_spare_blocks(spares);
+        }
+    }
+
+    /// Moves the blocks of the connection's list to `spares`, and frees those for which there is no room.
+    pub fn reclaim_spare_blocks(&mut self, spares: &mut SpareBlocks) {
+        if let Phase::Open(streams) = &mut self.phase {
+            streams.session.reclaim_spare_blocks(spares);
         }
     }
 

@@ -57,6 +57,11 @@ pub struct RecordSealer(Sealer);
 pub struct Framed<'o>(pub(super) &'o mut [u8]);
 
 impl Framed<'_> {
+    /// Bytes that will be sent; 0 means nothing to send.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// There is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -7,7 +7,7 @@ use super::{
     session::OwnGoAway,
     stream::{RecvHalf, SendHalf, Stream},
 };
-use crate::buf::{ChunkQueue, SpareBlocks};
+use crate::buf::{ChunkQueue, SendQueue, SpareBlocks};
 
 impl Session {
     /// Copies received bytes into `out`. `Ok(0)`, for an `out` that is not empty, is the end of the
@@ -48,27 +48,13 @@ impl Session {
     /// Copies as much of `data` as the send quota has room for, at least one byte unless `data` is
     /// empty, and returns how much that was.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        let quota = self.config.send_quota;
-        if !self.poll_writable(id, data.is_empty())? {
-            return Ok(0);
-        }
-        let Some(stream) = self.streams.get_mut(&id) else { return Err(WriteError::Unknown) };
-        let written = stream.send.write(data, quota, &mut self.spares);
-        self.refresh(id);
-        Ok(written)
+        self.write_with(id, data.is_empty(), |queue, quota, spares| queue.write(data, quota, spares))
     }
 
     /// Takes as much off the front of `data` as the send quota has room for, without copying large
     /// chunks, and returns how much that was.
     pub fn write_chunk(&mut self, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
-        let quota = self.config.send_quota;
-        if !self.poll_writable(id, data.is_empty())? {
-            return Ok(0);
-        }
-        let Some(stream) = self.streams.get_mut(&id) else { return Err(WriteError::Unknown) };
-        let written = stream.send.write_chunk(data, quota, &mut self.spares);
-        self.refresh(id);
-        Ok(written)
+        self.write_with(id, data.is_empty(), |queue, quota, spares| queue.write_chunk(data, quota, spares))
     }
 
     /// Closes our half: FIN follows what was written.
@@ -98,21 +84,31 @@ impl Session {
         }
     }
 
-    /// True if there is room, false if there is nothing to write; arms the event when blocked.
-    fn poll_writable(&mut self, id: StreamId, is_empty: bool) -> Result<bool, WriteError> {
+    /// Queues something unless it is empty or there is no room; arms the event when blocked.
+    fn write_with(
+        &mut self,
+        id: StreamId,
+        is_empty: bool,
+        write: impl FnOnce(&mut SendQueue, usize, &mut SpareBlocks) -> usize,
+    ) -> Result<usize, WriteError> {
+        let quota = self.config.send_quota;
         let stream = self.streams.get_mut(&id).filter(|stream| stream.is_held()).ok_or(WriteError::Unknown)?;
         check_writable(stream)?;
         if self.own_go_away == OwnGoAway::Sent {
             return Err(WriteError::Finished);
         }
         if is_empty {
-            return Ok(false);
+            return Ok(0);
         }
-        if stream.send.len() >= self.config.send_quota {
+        if stream.send.len() >= quota {
             (stream.write_armed, stream.writable) = (true, false);
             return Err(WriteError::Blocked);
         }
-        Ok(true)
+        let written = write(&mut stream.send, quota, &mut self.spares);
+        if stream.is_ready() {
+            self.ready.insert(id, stream);
+        }
+        Ok(written)
     }
 
     fn take_received<T>(

@@ -51,8 +51,7 @@ pub struct Config {
     /// When to ping; `None` never pings: a silent remote is not noticed, and windows do not grow.
     pub keep_alive: Option<KeepAlive>,
     /// Drained blocks of 16 KiB that the session keeps for reuse until its next keep-alive tick. A session
-    /// that was busy once must not hold more than that. 0 for drivers that lend blocks
-    /// ([`Session::swap_spare_blocks`](super::Session::swap_spare_blocks)).
+    /// that was busy once must not hold more than that.
     pub spare_blocks: usize,
     /// Bytes that the remote can make the session hold in receive blocks. The promise is kept by
     /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit, and the windows of all streams

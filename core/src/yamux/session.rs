@@ -274,9 +274,25 @@ impl Session {
         self.flood.observe(self.now);
     }
 
-    /// Exchanges the list from which blocks are taken and to which drained ones return.
-    pub fn swap_spare_blocks(&mut self, spares: &mut SpareBlocks) {
-        core::mem::swap(&mut self.spares, spares);
+    /// Moves the blocks of `spares` to the session's own list, as far as there is room.
+    pub fn lend_spare_blocks(&mut self, spares: &mut SpareBlocks) {
+        self.spares.take_from(spares);
+    }
+
+    /// Moves the blocks of the session's list to `spares` and frees those for which there is no room.
+    pub fn reclaim_spare_blocks(&mut self, spares: &mut SpareBlocks) {
+        spares.take_from(&mut self.spares);
+        self.spares.drop_all();
+    }
+
+    /// [`poll_event`](Self::poll_event) or [`violation`](Self::violation) has something to tell.
+    pub(crate) fn has_news(&self) -> bool {
+        let pending = &self.pending;
+        pending.incoming
+            || pending.open_unblocked
+            || pending.go_away.is_some()
+            || self.failed.is_some()
+            || !self.events.is_empty()
     }
 
     fn give_back_idle_memory(&mut self) {
