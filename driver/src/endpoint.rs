@@ -28,7 +28,7 @@ use crate::{
     output::Output,
     pool::WorkerPool,
     profile::Profile,
-    runtime::{BoxFuture, Runtime, Socket},
+    runtime::{Runtime, Socket},
     services,
     shared::Shared,
     task::ConnectionTask,
@@ -275,7 +275,7 @@ impl EndpointInner {
         if shut_down {
             shared.kill();
         }
-        self.spawn("connection", ConnectionTask::new(shared.clone(), socket.reader));
+        self.spawn_unpin("connection", ConnectionTask::new(shared.clone(), socket.reader));
         shared
     }
 
@@ -330,8 +330,13 @@ impl EndpointInner {
 
     /// Runs `task` as one of the endpoint's: counted, its panic contained.
     pub(crate) fn spawn(self: &Arc<Self>, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_unpin(name, Box::pin(task));
+    }
+
+    /// [`spawn`](Self::spawn) without a box around the task.
+    fn spawn_unpin(self: &Arc<Self>, name: &str, task: impl Future<Output = ()> + Send + Unpin + 'static) {
         self.state(|state| state.live_tasks += 1);
-        let counted = Counted { task: Some(Box::pin(task)), endpoint: self.clone() };
+        let counted = Counted { task: Some(task), endpoint: self.clone() };
         self.runtime.spawn(name, Box::pin(counted));
     }
 
@@ -421,18 +426,18 @@ impl Drop for WaitingForIdle<'_> {
 }
 
 /// A task of the endpoint.
-struct Counted {
+struct Counted<F> {
     /// `None` once it has ended.
-    task: Option<BoxFuture<'static, ()>>,
+    task: Option<F>,
     endpoint: Arc<EndpointInner>,
 }
 
-impl Future for Counted {
+impl<F: Future<Output = ()> + Unpin> Future for Counted<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(task) = &mut self.task else { return Poll::Ready(()) };
-        match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(task).poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => {}
             Err(_) => self.endpoint.state(|state| state.panicked_tasks += 1),
@@ -443,7 +448,7 @@ impl Future for Counted {
     }
 }
 
-impl Drop for Counted {
+impl<F> Drop for Counted<F> {
     fn drop(&mut self) {
         self.task = None;
         self.endpoint.task_ended();

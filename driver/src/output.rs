@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use septa_core::connection::{Framed, RecordOpener, RecordSealer};
+use septa_core::{
+    Instant,
+    connection::{Framed, RecordOpener, RecordSealer},
+};
 
 use crate::{runtime::SocketWriter, shared::Shared};
 
@@ -81,6 +84,13 @@ impl Output {
         Self { writer, sealer: None, unsent: Vec::new(), sent: 0, stalled: false, state: State::Open }
     }
 
+    /// Nothing will be sent for some time.
+    pub(crate) fn rest(&mut self) {
+        if let Some(sealer) = &mut self.sealer {
+            sealer.rest();
+        }
+    }
+
     /// The socket failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.state == State::Failed
@@ -108,20 +118,26 @@ impl Output {
 
     /// Sends what the core has, at most [`GATHERS`] buffers. If the socket is full, `cx` is woken when it
     /// takes more.
-    pub(crate) fn transmit(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>, scratch: &mut [u8]) -> Progress {
+    pub(crate) fn transmit(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Instant,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Progress {
         let mut progress = Progress::Nothing;
         for _ in 0..GATHERS {
             if !self.unsent.is_empty() {
-                match self.write_unsent(shared, cx) {
+                match self.write_unsent(shared, now, cx) {
                     Poll::Ready(Ok(())) => progress = Progress::Much,
                     Poll::Ready(Err(_)) => self.fail(),
                     Poll::Pending => return progress,
                 }
             }
-            let (data, filled) = self.fill(shared, scratch);
+            let (data, filled) = self.fill(shared, now, scratch);
             if !data.is_empty() && self.state == State::Open {
                 progress = filled.progress();
-                match self.write(shared, cx, data) {
+                match self.write(shared, now, cx, data) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => self.fail(),
                     Poll::Pending => return Progress::Much,
@@ -150,8 +166,7 @@ impl Output {
 
     /// Takes output from the core, which frames under its lock; sealing is done here, beside it. If there
     /// is none, the handles must wake the task for more.
-    fn fill<'s>(&mut self, shared: &Arc<Shared>, scratch: &'s mut [u8]) -> (&'s [u8], Filled) {
-        let now = shared.now();
+    fn fill<'s>(&mut self, shared: &Arc<Shared>, now: Instant, scratch: &'s mut [u8]) -> (&'s [u8], Filled) {
         let Some(sealer) = &mut self.sealer else {
             let filled = shared.task(|inner| {
                 // The scratch is longer than the shortest allowed.
@@ -177,20 +192,21 @@ impl Output {
     }
 
     /// Writes all of `data`, or keeps the rest.
-    fn write(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<()>> {
+    fn write(&mut self, shared: &Arc<Shared>, now: Instant, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<()>> {
         let mut rest = data;
         while !rest.is_empty() {
             match self.writer.poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
-                    self.taken(shared);
+                    self.taken(shared, now);
                     rest = rest.get(count..).unwrap_or_default();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.unsent = rest.to_vec();
                     self.sent = 0;
-                    self.blocked(shared);
+                    shared.quietly(|inner| inner.set_unsent(true));
+                    self.blocked(shared, now);
                     return Poll::Pending;
                 }
             }
@@ -198,36 +214,35 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    fn write_unsent(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn write_unsent(&mut self, shared: &Arc<Shared>, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.writer.poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
-                    self.taken(shared);
+                    self.taken(shared, now);
                     self.sent += count;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    self.blocked(shared);
+                    self.blocked(shared, now);
                     return Poll::Pending;
                 }
             }
         }
         self.unsent = Vec::new();
+        shared.quietly(|inner| inner.set_unsent(false));
         Poll::Ready(Ok(()))
     }
 
-    fn taken(&mut self, shared: &Arc<Shared>) {
+    fn taken(&mut self, shared: &Arc<Shared>, now: Instant) {
         if std::mem::take(&mut self.stalled) {
-            let now = shared.now();
             shared.task(|inner| inner.core().map(|core| core.handle_transmitted(now)).ok());
         }
     }
 
     /// The socket is full and will wake the task, which therefore stays active.
-    fn blocked(&mut self, shared: &Arc<Shared>) {
+    fn blocked(&mut self, shared: &Arc<Shared>, now: Instant) {
         if !std::mem::replace(&mut self.stalled, true) {
-            let now = shared.now();
             shared.task(|inner| inner.core().map(|core| core.handle_transmit_blocked(now)).ok());
         }
     }

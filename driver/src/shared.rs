@@ -53,6 +53,8 @@ pub(crate) struct Inner {
     /// The deadline for which the task's timer is armed.
     armed: Option<Instant>,
     task: Option<Waker>,
+    /// The socket did not take all of the last buffer.
+    unsent: bool,
     /// The task found the output taken, and must be woken when it is free.
     output_wanted: bool,
     upgrade: Option<Upgrade>,
@@ -104,6 +106,7 @@ impl Shared {
             active: true,
             armed: None,
             task: None,
+            unsent: false,
             output_wanted: false,
             upgrade,
             opened: false,
@@ -176,7 +179,7 @@ impl Shared {
         let Some(mut output) = self.try_output() else { return };
         if output.can_flush() {
             let mut worker = self.endpoint.pool.take();
-            output.transmit(self, &mut Context::from_waker(&task), &mut worker.scratch);
+            output.transmit(self, self.now(), &mut Context::from_waker(&task), &mut worker.scratch);
             self.endpoint.pool.put(worker);
         }
         let needs_task = output.needs_task();
@@ -308,6 +311,18 @@ impl Inner {
         let filled = Filled::new(length, rest, shut_down);
         self.active = !filled.is_last();
         filled
+    }
+
+    pub(crate) fn set_unsent(&mut self, unsent: bool) {
+        self.unsent = unsent;
+    }
+
+    /// The task begins to run: whether there is work for the output. If not, handles wake the task when
+    /// there is.
+    pub(crate) fn has_output(&mut self) -> bool {
+        let unsent = self.unsent;
+        self.active = unsent || self.core().is_ok_and(|core| core.wants_transmit() || core.wants_shutdown());
+        self.active
     }
 
     /// Input came: whether there is something to send now. If not, nobody looks for it again.

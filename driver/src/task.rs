@@ -18,6 +18,8 @@ use crate::{
 /// Rounds of transmit and receive before other tasks get their turn. More than one: a task that
 /// yields after each round triples the round trip.
 const ROUNDS: usize = 8;
+/// Input for which it is worth while to lend the core blocks.
+const MUCH: usize = 16 * 1024;
 
 /// Drives a connection until it is over. If it is dropped or panics before that, the handles learn
 /// that the connection is lost.
@@ -59,7 +61,8 @@ impl ConnectionTask {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
-        let mut todo = self.begin(cx, &mut worker.spares);
+        let mut now = self.shared.now();
+        let mut todo = self.begin(cx, now);
         let mut is_busy = false;
         for _ in 0..ROUNDS {
             if todo == Todo::End {
@@ -69,36 +72,42 @@ impl ConnectionTask {
                 break;
             }
             let (sent, failed) = match todo {
-                Todo::Transmit => self.transmit(cx, &mut worker.scratch),
+                Todo::Transmit => self.transmit(cx, now, &mut worker.scratch),
                 _ => (Progress::Nothing, false),
             };
-            let received = self.receive(cx, &mut worker.scratch, failed);
+            let received = self.receive(cx, now, worker, failed);
             is_busy |= sent == Progress::Much || received.progress == Progress::Much;
             let moved = sent != Progress::Nothing || received.progress != Progress::Nothing;
             todo = if moved {
                 received.next.max(if sent == Progress::Much { Todo::Transmit } else { Todo::Receive })
             } else if self.sleep(cx, (!is_busy).then_some(&mut worker.spares)).is_ready() {
-                self.begin(cx, &mut worker.spares)
+                self.begin(cx, self.shared.now())
             } else {
                 return Poll::Pending;
             };
+            if received.progress == Progress::Much {
+                now = self.shared.now();
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Tells the core the time and lends it blocks.
-    fn begin(&mut self, cx: &mut Context<'_>, spares: &mut SpareBlocks) -> Todo {
-        let now = self.shared.now();
+    /// Tells the core the time.
+    fn begin(&mut self, cx: &mut Context<'_>, now: Instant) -> Todo {
+        let is_attached = self.opener.is_none();
         self.shared.task(|inner| {
             inner.task_awake(cx.waker());
-            if let Ok(core) = inner.core() {
-                core.lend_spare_blocks(spares);
-                if core.poll_timeout().is_some_and(|deadline| deadline <= now) {
-                    core.handle_timeout(now);
-                }
+            if let Ok(core) = inner.core()
+                && core.poll_timeout().is_some_and(|deadline| deadline <= now)
+            {
+                core.handle_timeout(now);
             }
-            if inner.is_done() { Todo::End } else { Todo::Transmit }
+            match inner.is_done() {
+                true => Todo::End,
+                false if inner.has_output() || is_attached => Todo::Transmit,
+                false => Todo::Receive,
+            }
         })
     }
 
@@ -114,14 +123,17 @@ impl ConnectionTask {
 
     /// Arms the timer. Blocks go back to the worker, unless there will be use for them at once.
     fn sleep(&mut self, cx: &mut Context<'_>, spares: Option<&mut SpareBlocks>) -> Poll<()> {
-        let (deadline, done) = self.shared.quietly(|inner| {
+        let (deadline, done, idle) = self.shared.quietly(|inner| {
             if let (Some(spares), Ok(core)) = (spares, inner.core()) {
                 core.reclaim_spare_blocks(spares);
             }
-            (inner.arm(), inner.is_done())
+            (inner.arm(), inner.is_done(), inner.core().is_ok_and(|core| core.is_idle()))
         });
         if done {
             return Poll::Ready(());
+        }
+        if idle {
+            self.rest();
         }
         if deadline != self.deadline {
             self.timer.reset(deadline);
@@ -130,18 +142,29 @@ impl ConnectionTask {
         self.timer.poll_expired(cx)
     }
 
+    /// Gives memory back that an idle connection does not need.
+    fn rest(&mut self) {
+        if let Some(opener) = &mut self.opener {
+            opener.rest();
+        }
+        if let Some(mut output) = self.shared.lock_output() {
+            output.rest();
+        }
+    }
+
     /// Transmits, unless a handle is at it. Also says whether the output has failed.
-    fn transmit(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> (Progress, bool) {
+    fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> (Progress, bool) {
         let Some(mut output) = self.shared.lock_output() else { return (Progress::Nothing, false) };
         if self.opener.is_none() {
             self.opener = output.detach_records(&self.shared);
         }
-        let progress = output.transmit(&self.shared, cx, scratch);
+        let progress = output.transmit(&self.shared, now, cx, scratch);
         (progress, output.has_failed())
     }
 
     /// Reads once. Opens what came before it takes the connection's lock.
-    fn receive(&mut self, cx: &mut Context<'_>, scratch: &mut [u8], output_failed: bool) -> Received {
+    fn receive(&mut self, cx: &mut Context<'_>, now: Instant, worker: &mut Worker, output_failed: bool) -> Received {
+        let scratch = &mut worker.scratch;
         let room = match &self.opener {
             Some(_) => scratch.len(),
             None => self.shared.quietly(|inner| inner.core().map_or(0, |core| core.recv_room())).min(scratch.len()),
@@ -152,8 +175,8 @@ impl ConnectionTask {
         match self.reader.poll_read(cx, buffer) {
             Poll::Ready(Ok(0)) => self.end(|core, now| core.handle_recv_eof(now)),
             Poll::Ready(Ok(count)) => {
-                let progress = if count < room { Progress::Small } else { Progress::Much };
-                let next = self.received(buffer.get_mut(..count).unwrap_or_default());
+                let progress = if count < MUCH { Progress::Small } else { Progress::Much };
+                let next = self.received(now, buffer.get_mut(..count).unwrap_or_default(), &mut worker.spares);
                 return Received { progress, next };
             }
             Poll::Ready(Err(_)) => self.end(|core, now| core.handle_io_error(now)),
@@ -165,14 +188,17 @@ impl ConnectionTask {
         Received { progress: Progress::Small, next: if is_done { Todo::End } else { Todo::Transmit } }
     }
 
-    fn received(&mut self, data: &mut [u8]) -> Todo {
-        let now = self.shared.now();
+    fn received(&mut self, now: Instant, data: &mut [u8], spares: &mut SpareBlocks) -> Todo {
+        let is_much = data.len() >= MUCH;
         let opened = match &mut self.opener {
             Some(opener) => Ok(opener.open(data)),
             None => Err(data),
         };
         self.shared.task(|inner| {
             let Ok(core) = inner.core() else { return Todo::End };
+            if is_much {
+                core.lend_spare_blocks(spares);
+            }
             match opened {
                 Ok(opened) => core.handle_opened(now, &opened),
                 // No more was read than there is room for.

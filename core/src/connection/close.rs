@@ -183,7 +183,7 @@ impl Connection {
         self.timers = TimerTable::default();
         self.clear_output = Default::default();
         self.sealed_output = Default::default();
-        if let Records::Attached { .. } = self.records {
+        if let Records::Attached(_) = self.records {
             self.records = Records::None;
         }
         self.events.push(Event::Closed);

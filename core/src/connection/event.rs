@@ -125,7 +125,9 @@ impl Events {
     pub(super) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front();
         self.over |= event == Some(Event::Closed);
-        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+        let busy = self.queue.capacity() > IDLE_CAPACITY;
+        // Behind `Open` a connection may stay idle for long.
+        if self.queue.is_empty() && (busy || event == Some(Event::Open)) {
             self.queue = VecDeque::new();
         }
         event

@@ -316,6 +316,11 @@ impl Connection {
         matches!(&self.phase, Phase::Open(streams) if streams.draining.is_none())
     }
 
+    /// No stream is live.
+    pub fn is_idle(&self) -> bool {
+        self.streams().is_none_or(|streams| streams.session.is_idle())
+    }
+
     /// Why the connection ended, once that is decided.
     pub fn close_reason(&self) -> Option<&CloseReason> {
         self.reason.as_ref()

@@ -175,8 +175,8 @@ impl Connection {
     }
 
     fn recv_records(&mut self, data: &mut [u8]) {
-        if let Records::Attached { opener, .. } = &mut self.records {
-            let opened = opener.open(data);
+        if let Records::Attached(sides) = &mut self.records {
+            let opened = sides.1.open(data);
             self.recv_opened(&opened);
         }
     }

@@ -3,7 +3,7 @@
 //! It knows nothing of frames, so it can be used beside the connection: see
 //! [`Connection::detach_records`](super::Connection::detach_records).
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::{
     crypto::TAG_LEN,
@@ -14,10 +14,7 @@ use crate::{
 pub(super) enum Records {
     /// Noise is not done.
     None,
-    Attached {
-        sealer: RecordSealer,
-        opener: RecordOpener,
-    },
+    Attached(Box<(RecordSealer, RecordOpener)>),
     /// The driver has it. `inside_record` is what it last reported.
     Detached {
         inside_record: bool,
@@ -26,24 +23,24 @@ pub(super) enum Records {
 
 impl Records {
     pub(super) fn new(sealer: Sealer, opener: Opener) -> Self {
-        Self::Attached { sealer: RecordSealer(sealer), opener: RecordOpener { opener, partial: Vec::new() } }
+        Self::Attached(Box::new((RecordSealer(sealer), RecordOpener { opener, partial: Vec::new() })))
     }
 
     /// True if the transport must not end here: a record arrived in part.
     pub(super) fn is_inside_record(&self) -> bool {
         match self {
             Self::None => false,
-            Self::Attached { opener, .. } => opener.partial_len() > 0,
+            Self::Attached(sides) => sides.1.partial_len() > 0,
             Self::Detached { inside_record } => *inside_record,
         }
     }
 
     pub(super) fn partial_len(&self) -> usize {
-        if let Self::Attached { opener, .. } = self { opener.partial_len() } else { 0 }
+        if let Self::Attached(sides) = self { sides.1.partial_len() } else { 0 }
     }
 
     pub(super) fn memory_used(&self) -> usize {
-        if let Self::Attached { opener, .. } = self { opener.memory_used() } else { 0 }
+        if let Self::Attached(sides) = self { sides.1.memory_used() } else { 0 }
     }
 }
 
@@ -69,6 +66,11 @@ impl Framed<'_> {
 }
 
 impl RecordSealer {
+    /// Frees what can be made again, for an idle connection; see [`Sealer::rest`].
+    pub fn rest(&mut self) {
+        self.0.rest();
+    }
+
     /// Seals all records of `framed` in place and returns the bytes to send. Calls must be in the order
     /// in which the connection framed.
     ///
@@ -115,6 +117,11 @@ impl Opened<'_> {
 }
 
 impl RecordOpener {
+    /// Frees what can be made again, for an idle connection; see [`Opener::rest`].
+    pub fn rest(&mut self) {
+        self.opener.rest();
+    }
+
     /// Opens all whole records of `data` in place.
     ///
     /// A record that is refused is reported behind those before it, and ends the stream of records: the

@@ -58,10 +58,10 @@ impl Connection {
         let clear = take_front(&mut self.clear_output, out);
         let framed = out.get_mut(clear..).map_or(0, |room| self.frame(room, clear > 0));
         let mut written = clear;
-        if let (Records::Attached { sealer, .. }, Some(framed)) =
+        if let (Records::Attached(sides), Some(framed)) =
             (&mut self.records, out.get_mut(clear..).and_then(|room| room.get_mut(..framed)))
         {
-            match sealer.seal(Framed(framed)) {
+            match sides.0.seal(Framed(framed)) {
                 Ok(sealed) => written = written.saturating_add(sealed.len()),
                 // 2^64 records were sealed: this key must never be used again.
                 Err(_) => self.closed(CloseReason::Local),
@@ -84,7 +84,7 @@ impl Connection {
         }
         let detached = Records::Detached { inside_record: self.records.is_inside_record() };
         match mem::replace(&mut self.records, detached) {
-            Records::Attached { sealer, opener } => Some((sealer, opener)),
+            Records::Attached(sides) => Some(*sides),
             others => {
                 self.records = others;
                 None

@@ -1,15 +1,19 @@
 //! One ChaCha20-Poly1305 key and its message counter (Noise specification, CipherState).
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 use core::fmt;
 
-use zeroize::ZeroizeOnDrop;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::{AeadKey, OpenFailed, Provider, TAG_LEN};
 
 /// A key that encrypts or decrypts up to 2^64 - 1 messages, each under its own nonce.
 pub(super) struct CipherState {
-    key: Box<dyn AeadKey>,
+    provider: Arc<dyn Provider>,
+    key: Zeroizing<[u8; 32]>,
+    /// The key as the provider uses it, which takes more memory: only between the first message and a
+    /// rest.
+    expanded: Option<Box<dyn AeadKey>>,
     nonce: u64,
 }
 
@@ -25,14 +29,24 @@ pub(super) enum DecryptError {
 }
 
 impl CipherState {
-    pub(super) fn new(provider: &dyn Provider, key: &[u8; 32]) -> Self {
-        Self { key: provider.chacha20_poly1305(key), nonce: 0 }
+    pub(super) fn new(provider: Arc<dyn Provider>, key: &[u8; 32]) -> Self {
+        Self { provider, key: Zeroizing::new(*key), expanded: None, nonce: 0 }
+    }
+
+    /// Frees what can be made again from the key.
+    pub(super) fn rest(&mut self) {
+        self.expanded = None;
+    }
+
+    fn expanded(&mut self) -> &dyn AeadKey {
+        &**self.expanded.get_or_insert_with(|| self.provider.chacha20_poly1305(&self.key))
     }
 
     /// Encrypts `data` in place and returns its tag; the counter moves.
     pub(super) fn encrypt(&mut self, associated: &[u8], data: &mut [u8]) -> Result<[u8; TAG_LEN], Exhausted> {
         let next = self.nonce.checked_add(1).ok_or(Exhausted)?;
-        let tag = self.key.seal_in_place(&nonce_bytes(self.nonce), associated, data);
+        let nonce = nonce_bytes(self.nonce);
+        let tag = self.expanded().seal_in_place(&nonce, associated, data);
         self.nonce = next;
         Ok(tag)
     }
@@ -45,8 +59,9 @@ impl CipherState {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), DecryptError> {
         let next = self.nonce.checked_add(1).ok_or(DecryptError::Exhausted)?;
-        self.key
-            .open_in_place(&nonce_bytes(self.nonce), associated, data, tag)
+        let nonce = nonce_bytes(self.nonce);
+        self.expanded()
+            .open_in_place(&nonce, associated, data, tag)
             .map_err(|OpenFailed| DecryptError::NotAuthentic)?;
         self.nonce = next;
         Ok(())
@@ -63,7 +78,7 @@ impl CipherState {
     }
 }
 
-// The key is the only secret, and every `AeadKey` wipes itself.
+// The key is wiped by its wrapper, and every `AeadKey` wipes itself.
 impl ZeroizeOnDrop for CipherState where dyn AeadKey: ZeroizeOnDrop {}
 
 impl fmt::Debug for CipherState {

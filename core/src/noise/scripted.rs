@@ -1,6 +1,6 @@
 //! The bare pattern with payloads of the caller's choice: what a peer that holds its keys may still say.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     Credentials, Error, Opener, RECORD_HEADER_LEN, Sealer,
@@ -56,6 +56,6 @@ pub(crate) fn honest_payload(credentials: &Credentials, muxers: &[ProtocolId]) -
 }
 
 /// The two ends of one direction, without a handshake.
-pub(crate) fn record_ends(provider: &dyn Provider, key: &[u8; 32]) -> (Sealer, Opener) {
-    (Sealer::new(CipherState::new(provider, key)), Opener::new(CipherState::new(provider, key)))
+pub(crate) fn record_ends(provider: Arc<dyn Provider>, key: &[u8; 32]) -> (Sealer, Opener) {
+    (Sealer::new(CipherState::new(provider.clone(), key)), Opener::new(CipherState::new(provider, key)))
 }

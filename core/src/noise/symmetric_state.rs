@@ -52,7 +52,7 @@ impl SymmetricState {
     pub(super) fn mix_key(&mut self, input: &[u8; 32]) {
         let (chaining_key, key) = two_keys(&self.chaining_key, input);
         self.chaining_key = *chaining_key;
-        self.cipher = Some(CipherState::new(&*self.provider, &key));
+        self.cipher = Some(CipherState::new(self.provider.clone(), &key));
     }
 
     /// Appends `plaintext` to `out`, encrypted as soon as there is a key.
@@ -88,8 +88,8 @@ impl SymmetricState {
     pub(super) fn split(self) -> Split {
         let (first, second) = two_keys(&self.chaining_key, &[]);
         Split {
-            initiator_to_responder: CipherState::new(&*self.provider, &first),
-            responder_to_initiator: CipherState::new(&*self.provider, &second),
+            initiator_to_responder: CipherState::new(self.provider.clone(), &first),
+            responder_to_initiator: CipherState::new(self.provider.clone(), &second),
             handshake_hash: self.hash,
         }
     }

@@ -149,3 +149,15 @@ fn the_two_ways_of_driving_exclude_each_other() {
     assert_eq!(small, TransmitError::TooSmall);
     assert!(pair.dialer.connection.poll_frames(now, &mut out).unwrap().is_empty());
 }
+
+#[test]
+fn a_record_side_that_rested_goes_on_where_it_was() {
+    let mut apart = apart();
+    for data in [&b"before"[..], b"after"] {
+        let (id, mut sent) = apart.send(data);
+        apart.receive(&mut sent);
+        assert_eq!(apart.received(id), data);
+        apart.sealer.rest();
+        apart.opener.rest();
+    }
+}
