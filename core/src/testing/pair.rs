@@ -3,10 +3,11 @@
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec, vec::Vec};
 use core::time::Duration;
 
-use super::credentials;
+use super::credentials_with;
 use crate::{
     Connection, ExpectedPeer, Instant, Link, Seed,
     connection::{Config, Event, MIN_TRANSMIT, NoRoom, RecordOpener, RecordSealer, TRANSMIT_BUFFER},
+    crypto::{Provider, RustCrypto},
     seed::SeedStream,
 };
 
@@ -83,6 +84,8 @@ pub struct PairConfig {
     pub seed: Seed,
     /// The ends whose record side works beside the connection, as soon as it can be detached.
     pub detached: &'static [End],
+    /// The cryptography of both ends.
+    pub provider: Arc<dyn Provider>,
 }
 
 impl Default for PairConfig {
@@ -94,6 +97,7 @@ impl Default for PairConfig {
             cuts: Cuts::Whole,
             seed: Seed::from_bytes([9; 32]),
             detached: &[],
+            provider: Arc::new(RustCrypto),
         }
     }
 }
@@ -164,12 +168,13 @@ pub struct Pair {
 impl Pair {
     /// Two ends that have not said a word yet: identity 1 dials identity 2.
     pub fn new(config: PairConfig) -> Self {
-        let PairConfig { dialer, listener, latency, cuts, mut seed, detached } = config;
+        let PairConfig { dialer, listener, latency, cuts, mut seed, detached, provider } = config;
         let now = Instant::EPOCH.saturating_add(Duration::from_secs(1));
-        let link = Link::dialer(ExpectedPeer::Exactly(credentials(2).peer_id()), seed.child("dialer"));
-        let dialer = Connection::new(link, Arc::new(dialer), credentials(1), now);
+        let [ours, theirs] = [1, 2].map(|number| credentials_with(number, provider.clone()));
+        let link = Link::dialer(ExpectedPeer::Exactly(theirs.peer_id()), seed.child("dialer"));
+        let dialer = Connection::new(link, Arc::new(dialer), ours, now);
         let link = Link::listener(seed.child("listener"));
-        let listener = Connection::new(link, Arc::new(listener), credentials(2), now);
+        let listener = Connection::new(link, Arc::new(listener), theirs, now);
         let mut pair = Self::join(dialer, listener, now, latency, cuts);
         for end in detached {
             pair.side(*end).detach = true;

@@ -2,10 +2,11 @@
 
 use alloc::{sync::Arc, vec, vec::Vec};
 
-use super::credentials;
+use super::credentials_with;
 use crate::{
     Connection, ExpectedPeer, Instant, Link, ProtocolId, Role, Seed,
     connection::{Config, NOISE, TRANSMIT_BUFFER, YAMUX},
+    crypto::{Provider, RustCrypto},
     multistream::{Dialer, Listener, Progress},
     noise::{Handshake, Opener, RECORD_HEADER_LEN, RECORD_OVERHEAD, Sealer},
 };
@@ -22,6 +23,7 @@ pub struct RawPeer {
     /// The time at both ends.
     pub now: Instant,
     role: Role,
+    provider: Arc<dyn Provider>,
     muxers: Vec<ProtocolId>,
     keys: Option<(Sealer, Opener)>,
     /// Bytes of the connection that were not understood yet.
@@ -32,32 +34,38 @@ pub struct RawPeer {
 impl RawPeer {
     /// A peer for a connection with the given `role`, which negotiates the muxer early.
     pub fn new(role: Role, config: Config) -> Self {
-        Self::with_muxers(role, config, vec![YAMUX])
+        Self::with_provider(role, config, Arc::new(RustCrypto))
+    }
+
+    /// [`new`](Self::new) with other cryptography at both ends.
+    pub fn with_provider(role: Role, config: Config, provider: Arc<dyn Provider>) -> Self {
+        Self::with_muxers(role, config, vec![YAMUX], provider)
     }
 
     /// A peer like rust-libp2p, which offers no muxer inside the handshake.
     pub fn without_early_muxer(role: Role, config: Config) -> Self {
-        Self::with_muxers(role, config, Vec::new())
+        Self::with_muxers(role, config, Vec::new(), Arc::new(RustCrypto))
     }
 
-    fn with_muxers(role: Role, config: Config, muxers: Vec<ProtocolId>) -> Self {
+    fn with_muxers(role: Role, config: Config, muxers: Vec<ProtocolId>, provider: Arc<dyn Provider>) -> Self {
         let now = Instant::EPOCH;
         let seed = Seed::from_bytes([8; 32]);
         let link = match role {
             Role::Dialer => Link::dialer(ExpectedPeer::Any, seed),
             Role::Listener => Link::listener(seed),
         };
-        let connection = Connection::new(link, Arc::new(config), credentials(1), now);
-        Self { connection, now, role, muxers, keys: None, input: Vec::new(), plaintext: Vec::new() }
+        let connection = Connection::new(link, Arc::new(config), credentials_with(1, provider.clone()), now);
+        Self { connection, now, role, provider, muxers, keys: None, input: Vec::new(), plaintext: Vec::new() }
     }
 
     /// Negotiates `/noise` and completes the handshake.
     pub fn secure(&mut self) {
         self.negotiate(NOISE, Self::exchange_clear);
         let seed = Seed::from_bytes([6; 32]);
+        let credentials = credentials_with(2, self.provider.clone());
         let mut handshake = match self.role {
-            Role::Dialer => Handshake::responder(credentials(2), ExpectedPeer::Any, &self.muxers, seed),
-            Role::Listener => Handshake::initiator(credentials(2), ExpectedPeer::Any, &self.muxers, seed),
+            Role::Dialer => Handshake::responder(credentials, ExpectedPeer::Any, &self.muxers, seed),
+            Role::Listener => Handshake::initiator(credentials, ExpectedPeer::Any, &self.muxers, seed),
         };
         while !handshake.is_finished() {
             let mut out = vec![0; 1024];

@@ -12,6 +12,9 @@
     reason = "a fuzz target reports by panicking"
 )]
 
+mod connection_bytes;
+mod connection_pair;
+mod fast_crypto;
 mod identify;
 mod input;
 mod multistream;
@@ -20,7 +23,10 @@ mod noise_record;
 mod parsers;
 mod signed_record;
 mod yamux_header;
+mod yamux_session;
 
+pub use connection_bytes::connection_bytes;
+pub use connection_pair::connection_pair;
 pub use identify::identify;
 pub use multistream::{multistream_dialer, multistream_listener};
 pub use noise_handshake::noise_handshake;
@@ -28,6 +34,7 @@ pub use noise_record::noise_record;
 pub use parsers::{multiaddr, peer_id, protobuf, varint};
 pub use signed_record::signed_record;
 pub use yamux_header::yamux_header;
+pub use yamux_session::yamux_session;
 
 use input::Input;
 
@@ -56,6 +63,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "noise_handshake", run: noise_handshake, max_heap: 320 * KIB },
     Target { name: "noise_record", run: noise_record, max_heap: 256 * KIB },
     Target { name: "yamux_header", run: yamux_header, max_heap: 64 * KIB },
+    Target { name: "yamux_session", run: yamux_session, max_heap: 16 * 1024 * KIB },
+    Target { name: "connection_bytes", run: connection_bytes, max_heap: 4 * 1024 * KIB },
+    Target { name: "connection_pair", run: connection_pair, max_heap: 16 * 1024 * KIB },
     Target { name: "identify", run: identify, max_heap: 256 * KIB },
     Target { name: "signed_record", run: signed_record, max_heap: 128 * KIB },
 ];
