@@ -37,7 +37,7 @@ impl Connection {
 
     /// The key that the peer proved to have. `None` only if the connection broke down.
     pub fn remote_public_key(&self) -> Option<PublicKey> {
-        self.handle.shared().task(|inner| inner.core().ok().and_then(|core| core.remote_public_key().cloned()))
+        self.handle.shared().task(|inner| inner.core().ok().and_then(|core| core.remote_public_key()))
     }
 
     /// The Noise handshake hash, equal on both ends and unique to this connection: what an application

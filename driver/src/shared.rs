@@ -60,7 +60,8 @@ pub(crate) struct Inner {
     upgrade: Option<Upgrade>,
     opened: bool,
     ending: bool,
-    over: Option<CloseReason>,
+    /// Nothing more happens on the connection.
+    over: bool,
     killed: bool,
     streams: BTreeMap<StreamId, StreamState>,
     inbound: VecDeque<StreamId>,
@@ -111,7 +112,7 @@ impl Shared {
             upgrade,
             opened: false,
             ending: false,
-            over: None,
+            over: false,
             killed: false,
             streams: BTreeMap::new(),
             inbound: VecDeque::new(),
@@ -273,7 +274,7 @@ impl Inner {
 
     /// Why the connection has ended, once nothing more happens on it.
     pub(crate) fn over(&self) -> Option<CloseReason> {
-        self.over.clone()
+        self.over.then(|| self.reason().unwrap_or(CloseReason::Io))
     }
 
     /// Whether the task should end.
@@ -429,8 +430,7 @@ impl Inner {
     }
 
     fn ended(&mut self, reason: CloseReason, effects: &mut Effects) {
-        if self.over.is_none() {
-            self.over = Some(reason.clone());
+        if !std::mem::replace(&mut self.over, true) {
             self.wake_everybody(effects);
             effects.woken.extend(self.task.take());
         }

@@ -31,11 +31,12 @@ pub use error::{
 pub use event::Event;
 pub use records::{Framed, Opened, RecordOpener, RecordSealer};
 pub use stats::Stats;
+
 pub use stream::Stream;
 
 pub use crate::yamux::{Priority, StreamId};
 use crate::{
-    ExpectedPeer, Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
+    Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
     buf::SpareBlocks,
     noise::{Credentials, Handshake},
     time::{TimerKey, TimerTable},
@@ -45,6 +46,7 @@ use event::Events;
 use negotiation::Negotiation;
 use phase::{Clear, Phase, Prepared, Secured};
 use records::Records;
+use stats::Counters;
 use streams::{Streams, Surroundings};
 
 /// `/noise`, the only security protocol offered (noise-libp2p).
@@ -86,7 +88,6 @@ pub const MAX_RECV: usize = 128 * 1024;
 /// [`Event::Closed`] follows and [`close_reason`](Self::close_reason) names the rule.
 pub struct Connection {
     role: Role,
-    expected: ExpectedPeer,
     config: Arc<Config>,
     credentials: Arc<Credentials>,
     served: ProtocolSet,
@@ -104,7 +105,7 @@ pub struct Connection {
     reason: Option<CloseReason>,
     /// Bytes received since the connection lingers.
     discarded: usize,
-    stats: Stats,
+    counters: Counters,
 }
 
 /// The timers of the connection itself; those of the session and of negotiations are theirs.
@@ -142,13 +143,12 @@ impl Connection {
                 receive::drain_handshake(&mut handshake, &mut clear_output);
                 Prepared::Initiator(Box::new(handshake))
             }
-            Role::Listener => Prepared::Responder(seed),
+            Role::Listener => Prepared::Responder(seed, expected),
         };
         let mut timers = TimerTable::default();
         timers.set(Timer::Upgrade, now.saturating_add(config.upgrade_timeout));
         Self {
             role,
-            expected,
             served: config.protocols.clone(),
             config,
             credentials,
@@ -162,7 +162,7 @@ impl Connection {
             events: Events::default(),
             reason: None,
             discarded: 0,
-            stats: Stats::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -301,8 +301,9 @@ impl Connection {
     }
 
     /// The public key of the authenticated peer, from [`Event::Secured`] on.
-    pub fn remote_public_key(&self) -> Option<&PublicKey> {
-        self.secured.as_ref().map(|secured| &secured.public_key)
+    pub fn remote_public_key(&self) -> Option<PublicKey> {
+        let secured = self.secured.as_ref()?;
+        secured.public_key.as_deref().cloned().or_else(|| secured.peer.public_key())
     }
 
     /// The Noise handshake hash, equal on both ends and unique to this connection: what an
@@ -333,8 +334,8 @@ impl Connection {
 
     /// Counters since the connection was made.
     pub fn stats(&self) -> Stats {
-        let Some(streams) = self.streams() else { return self.stats };
-        Stats { streams: streams.session.stream_count(), yamux: streams.session.stats(), ..self.stats }
+        let session = self.streams().map(|streams| &streams.session);
+        self.counters.stats(session.map(yamux::Session::stream_count), session.map(yamux::Session::stats))
     }
 
     /// Bytes of all queues, buffers and tables that grow with what peers and applications do, counted by
@@ -392,7 +393,7 @@ impl Connection {
         let Phase::Open(streams) = &mut self.phase else { return None };
         let around = Surroundings {
             events: &mut self.events,
-            stats: &mut self.stats,
+            counters: &mut self.counters,
             served: &self.served,
             negotiation_deadline: self.now.saturating_add(self.config.negotiation_timeout),
         };

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::{negotiation::Negotiation, streams::Streams};
-use crate::{PeerId, PublicKey, Seed, noise};
+use crate::{ExpectedPeer, PeerId, PublicKey, Seed, noise};
 
 /// Where a connection is in its life. Phases are entered only downwards, and any phase may be
 /// skipped on the way to `Closed`.
@@ -50,7 +50,7 @@ pub(super) struct Clear {
 /// that it could do anyway. rust-libp2p dials so, too.
 pub(super) enum Prepared {
     Initiator(Box<noise::Handshake>),
-    Responder(Seed),
+    Responder(Seed, ExpectedPeer),
 }
 
 /// Between the handshake and the first stream.
@@ -78,6 +78,8 @@ pub(super) enum Muxer {
 /// What Noise proved about the peer.
 pub(super) struct Secured {
     pub(super) peer: PeerId,
-    pub(super) public_key: PublicKey,
+    /// `None` if the peer id contains it, as those of Ed25519 keys do: a decoded key takes much room for
+    /// something that is rarely asked for.
+    pub(super) public_key: Option<Box<PublicKey>>,
     pub(super) handshake_hash: [u8; 32],
 }

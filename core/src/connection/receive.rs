@@ -86,7 +86,8 @@ impl Connection {
     }
 
     fn count_received(&mut self, len: usize) {
-        self.stats.bytes_received = self.stats.bytes_received.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        self.counters.bytes_received =
+            self.counters.bytes_received.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     }
 
     /// Counts input that nobody will read. A peer that broke a rule has no claim to our patience: past
@@ -123,7 +124,9 @@ impl Connection {
         let Phase::Negotiating(clear) = mem::replace(&mut self.phase, Phase::Closed(None)) else { return };
         let handshake = match clear.handshake {
             Prepared::Initiator(handshake) => *handshake,
-            Prepared::Responder(seed) => Handshake::responder(self.credentials.clone(), self.expected, &[YAMUX], seed),
+            Prepared::Responder(seed, expected) => {
+                Handshake::responder(self.credentials.clone(), expected, &[YAMUX], seed)
+            }
         };
         self.phase = Phase::Handshaking(Box::new(handshake));
     }
@@ -156,6 +159,7 @@ impl Connection {
     fn secure(&mut self, finished: Finished) {
         let Finished { peer, public_key, handshake_hash, muxer, sealer, opener } = finished;
         self.records = Records::new(sealer, opener);
+        let public_key = peer.public_key().is_none().then(|| Box::new(public_key));
         self.secured = Some(Box::new(Secured { peer, public_key, handshake_hash }));
         self.events.push(Event::Secured { peer });
         let muxer = if muxer.is_some() {
@@ -186,7 +190,7 @@ impl Connection {
             if !matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
                 return;
             }
-            self.stats.records_received = self.stats.records_received.saturating_add(1);
+            self.counters.records_received = self.counters.records_received.saturating_add(1);
             self.recv_plaintext(plaintext);
         }
         if let Some(error) = &opened.error

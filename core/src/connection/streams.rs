@@ -10,7 +10,7 @@ use super::{
     Event, RefuseReason, codes,
     event::{Events, Wake},
     negotiation::Negotiation,
-    stats::Stats,
+    stats::Counters,
 };
 use crate::{
     Instant, ProtocolId, ProtocolSet,
@@ -168,7 +168,7 @@ pub(super) enum Ending {
 /// What the streams borrow from their connection.
 pub(super) struct Surroundings<'c> {
     pub(super) events: &'c mut Events,
-    pub(super) stats: &'c mut Stats,
+    pub(super) counters: &'c mut Counters,
     pub(super) served: &'c ProtocolSet,
     pub(super) negotiation_deadline: Instant,
 }
@@ -219,7 +219,7 @@ impl Streams {
         entry.transmit_negotiation(id, &mut self.session);
         self.deadlines.insert((entry.deadline, id));
         self.entries.insert(id, entry);
-        around.stats.streams_opened = around.stats.streams_opened.saturating_add(1);
+        around.counters.streams_opened = around.counters.streams_opened.saturating_add(1);
         Ok(id)
     }
 
@@ -306,7 +306,7 @@ impl Streams {
         self.deadlines.remove(&(entry.deadline, id));
         if entry.unaccepted {
             self.incoming.push_back(id);
-            around.stats.streams_accepted = around.stats.streams_accepted.saturating_add(1);
+            around.counters.streams_accepted = around.counters.streams_accepted.saturating_add(1);
             if self.accepting.wake() {
                 around.events.push(Event::Incoming);
             }
@@ -333,7 +333,7 @@ impl Streams {
     }
 
     fn refuse(&mut self, id: StreamId, reason: RefuseReason, around: &mut Surroundings<'_>) {
-        around.stats.streams_refused = around.stats.streams_refused.saturating_add(1);
+        around.counters.streams_refused = around.counters.streams_refused.saturating_add(1);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.unaccepted && reason == RefuseReason::Unsupported {
             // Our `na` is the better answer; a reset would overtake it.

@@ -136,12 +136,12 @@ impl Connection {
             return 0;
         }
         *header = noise::body_len_bytes(len.saturating_add(TAG_LEN));
-        self.stats.records_sent = self.stats.records_sent.saturating_add(1);
+        self.counters.records_sent = self.counters.records_sent.saturating_add(1);
         len.saturating_add(RECORD_OVERHEAD)
     }
 
     fn count_sent(&mut self, len: usize) {
-        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        self.counters.bytes_sent = self.counters.bytes_sent.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
     }
 
     fn transmit_plaintext(&mut self, body: &mut [u8]) -> usize {

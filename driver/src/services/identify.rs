@@ -57,7 +57,7 @@ pub(super) fn ticket(shared: &Arc<Shared>) -> Ticket {
 /// Reads what the peer has changed.
 pub(super) async fn answer_push(answered: &Answered, ticket: Ticket, mut stream: Stream) {
     let shared = &answered.shared;
-    let key = shared.task(|inner| inner.core().ok().and_then(|core| core.remote_public_key().cloned()));
+    let key = shared.task(|inner| inner.core().ok().and_then(|core| core.remote_public_key()));
     let Some(authenticated) = key else { return };
     match read(shared, authenticated, &mut stream).await {
         Ok(received) => {

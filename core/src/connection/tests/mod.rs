@@ -11,6 +11,7 @@ mod streams;
 mod upgrade;
 
 use super::*;
+use crate::ExpectedPeer;
 use crate::testing::{Cuts, End, Pair, PairConfig};
 
 const ECHO: ProtocolId = ProtocolId::from_static("/test/echo/1");

@@ -13,7 +13,7 @@ fn both_ends_learn_who_the_other_is_and_open() {
     assert_eq!(events(&mut pair, End::Dialer), [Event::Secured { peer: two }, Event::Open]);
     assert_eq!(events(&mut pair, End::Listener), [Event::Secured { peer: one }, Event::Open]);
     assert_eq!(pair.dialer.connection.peer(), Some(two));
-    assert_eq!(pair.listener.connection.remote_public_key(), Some(&identity(1).public_key().clone()));
+    assert_eq!(pair.listener.connection.remote_public_key(), Some(identity(1).public_key().clone()));
     let binding = pair.dialer.connection.channel_binding();
     assert!(binding.is_some() && binding == pair.listener.connection.channel_binding());
 }
