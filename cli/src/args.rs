@@ -105,6 +105,10 @@ pub(crate) struct ListenArgs {
     /// The identity file; a new identity for this run if not given.
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Append the keys of every connection to this file, to read a packet capture with. Whoever has the file
+    /// can read everything that the connections have carried.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keylog: Option<PathBuf>,
     /// Echo every stream of this protocol; may be given several times.
     #[arg(long, value_name = "PROTOCOL")]
     pub(crate) echo: Vec<ProtocolId>,
@@ -128,6 +132,10 @@ pub(crate) struct DialArgs {
     /// The identity file; a new identity for this run if not given.
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// Append the keys of every connection to this file, to read a packet capture with. Whoever has the file
+    /// can read everything that the connections have carried.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keylog: Option<PathBuf>,
     /// Give up after so many seconds.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
     pub(crate) timeout: f64,

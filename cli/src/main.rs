@@ -5,6 +5,7 @@ mod commands;
 mod echo;
 mod failure;
 mod identity_file;
+mod key_log;
 mod output;
 mod signals;
 mod world;

@@ -6,7 +6,7 @@ use septa_core::{Identity, ProtocolId, Seed};
 use septa_driver::{Endpoint, EndpointBuilder, runtime::Runtime};
 use septa_tokio::TokioRuntime;
 
-use crate::{failure::Failure, identity_file, output::Output};
+use crate::{failure::Failure, identity_file, key_log::KeyLogFile, output::Output};
 
 /// The runtime, and where to print.
 pub(crate) struct World {
@@ -45,6 +45,14 @@ impl World {
         Endpoint::builder(identity)
             .serve(protocols.iter().cloned())
             .agent_version(concat!("septa/", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// The same node, whose keys go to `file` if there is one.
+    pub(crate) fn log_keys(&self, builder: EndpointBuilder, file: Option<&Path>) -> Result<EndpointBuilder, Failure> {
+        match file {
+            Some(file) => Ok(builder.dangerous_key_log(KeyLogFile::open(file)?)),
+            None => Ok(builder),
+        }
     }
 
     pub(crate) fn build(&self, builder: EndpointBuilder) -> Result<Endpoint, Failure> {

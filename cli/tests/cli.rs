@@ -330,3 +330,44 @@ fn sigterm_closes_connections_in_good_order() {
     // The listener said goodbye with the code of a shutdown; nothing was cut.
     assert!(all.contains("closed by the peer"), "{all}");
 }
+
+#[cfg(unix)]
+#[test]
+fn both_ends_can_write_down_the_keys_of_a_connection() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new("keylog");
+    let (ours, theirs) = (folder.file("dialer.keys"), folder.file("listener.keys"));
+    // A file that others can read is closed to them, and keeps its lines.
+    std::fs::write(&theirs, "# before\n").expect("the folder can be written");
+    std::fs::set_permissions(&theirs, PermissionsExt::from_mode(0o644)).expect("the file is ours");
+    let listener = Listen::start(&["--keylog", &theirs]);
+    for round in 1..=2 {
+        let ping = septa(&["ping", &listener.address, "--count", "1", "--keylog", &ours, "--json"]);
+        assert!(ping.status.success(), "{}", stderr(&ping));
+        assert!(stderr(&ping).starts_with("septa: warning: the keys of every connection go to"), "{}", stderr(&ping));
+        assert!(stderr(&ping).contains(&ours));
+
+        let [ours, theirs] = [&ours, &theirs].map(|file| std::fs::read_to_string(file).expect("the log was written"));
+        assert_eq!(format!("# before\n{ours}"), theirs);
+        let lines: Vec<&str> = ours.lines().collect();
+        assert_eq!(lines.len(), round);
+        for line in lines {
+            assert!(line.parse::<septa_core::noise::TransportKeys>().is_ok(), "{line}");
+        }
+    }
+    for file in [&ours, &theirs] {
+        let mode = std::fs::metadata(file).expect("the log was written").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+
+    // A folder is no file.
+    let refused = septa(&["ping", &listener.address, "--keylog", &folder.file(".")]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).starts_with("septa: cannot open the key log"), "{}", stderr(&refused));
+
+    let unlogged = septa(&["ping", &listener.address, "--count", "1"]);
+    assert!(unlogged.status.success());
+    assert_eq!(stderr(&unlogged), "");
+    assert_eq!(std::fs::read_to_string(&ours).expect("the log was written").lines().count(), 2);
+}

@@ -6,7 +6,7 @@ use septa_core::{
     Identity, ProtocolId,
     connection::{Admission, Config},
     crypto::Provider,
-    noise::Credentials,
+    noise::{Credentials, KeyLog},
     protocol::{identify, perf, ping},
 };
 
@@ -55,6 +55,7 @@ pub struct EndpointBuilder {
     protocols: Vec<ProtocolId>,
     agent_version: String,
     max_perf_download: Option<u64>,
+    key_log: Option<Arc<dyn KeyLog>>,
     limits: Limits,
 }
 
@@ -67,6 +68,7 @@ impl EndpointBuilder {
             protocols: Vec::new(),
             agent_version: concat!("septa/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_perf_download: None,
+            key_log: None,
             limits: Limits::default(),
         }
     }
@@ -112,6 +114,15 @@ impl EndpointBuilder {
         self
     }
 
+    /// Tells `log` the keys of every connection; see [`Credentials::dangerous_key_log`].
+    ///
+    /// Dangerous: whoever reads the log can read everything that the connections have carried.
+    #[must_use]
+    pub fn dangerous_key_log(mut self, log: Arc<dyn KeyLog>) -> Self {
+        self.key_log = Some(log);
+        self
+    }
+
     /// Bounds of the endpoint.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -127,6 +138,10 @@ impl EndpointBuilder {
         self.validate()?;
         let provider = self.provider.unwrap_or_else(|| runtime.provider());
         let credentials = Credentials::new(&self.identity, provider, runtime.seed());
+        let credentials = match self.key_log {
+            Some(log) => credentials.dangerous_key_log(log),
+            None => credentials,
+        };
         let own = [ping::PROTOCOL, identify::PROTOCOL, identify::PUSH_PROTOCOL].into_iter();
         let own = own.chain(self.max_perf_download.map(|_| perf::PROTOCOL)).collect();
         let profile = Profile::new(self.identity, self.agent_version, own);

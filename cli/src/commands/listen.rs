@@ -17,7 +17,8 @@ use crate::{
 pub(crate) async fn run(world: &World, args: ListenArgs) -> Result<(), Failure> {
     let timeout = args.timeout.map(seconds).transpose()?;
     let output = world.output;
-    let mut builder = world.builder(world.identity(args.identity.as_deref())?, &args.echo);
+    let builder = world.builder(world.identity(args.identity.as_deref())?, &args.echo);
+    let mut builder = world.log_keys(builder, args.keylog.as_deref())?;
     if args.perf {
         builder = builder.serve_perf(u64::MAX);
     }

@@ -31,7 +31,8 @@ where
 {
     let timeout = seconds(args.timeout)?;
     let expected = expected_peer(args)?;
-    let endpoint = world.endpoint(world.identity(args.identity.as_deref())?, &[])?;
+    let builder = world.builder(world.identity(args.identity.as_deref())?, &[]);
+    let endpoint = world.build(world.log_keys(builder, args.keylog.as_deref())?)?;
     let outcome = tokio::select! {
         biased;
         () = signals::stop_requested() => Err(Failure::new("interrupted", "nothing else is wrong")),

@@ -5,7 +5,7 @@ use core::fmt;
 
 use zeroize::ZeroizeOnDrop;
 
-use super::{Error, keys::KeyPair, payload};
+use super::{Error, KeyLog, keys::KeyPair, payload};
 use crate::{Identity, PeerId, ProtocolId, PublicKey, Seed, crypto::Provider};
 
 /// Bytes that an identity signs to claim a static key.
@@ -42,6 +42,7 @@ pub struct Credentials {
     public_key: PublicKey,
     peer_id: PeerId,
     signature: Vec<u8>,
+    key_log: Option<Arc<dyn KeyLog>>,
 }
 
 impl Credentials {
@@ -58,7 +59,18 @@ impl Credentials {
     pub fn from_signature(static_key: StaticKey, public_key: PublicKey, signature: &[u8]) -> Result<Self, Error> {
         public_key.verify(&static_key.signing_input(), signature).map_err(|_| Error::BadSignature)?;
         let peer_id = public_key.peer_id();
-        Ok(Self { static_key, public_key, peer_id, signature: signature.to_vec() })
+        Ok(Self { static_key, public_key, peer_id, signature: signature.to_vec(), key_log: None })
+    }
+
+    /// Tells `log` the keys of every connection made with these credentials.
+    ///
+    /// Dangerous: whoever reads the log can read everything that these connections have carried, and nothing
+    /// shows the peer that it is kept. For debugging a protocol on the wire, and for nothing else. Without
+    /// this call no key leaves the library.
+    #[must_use]
+    pub fn dangerous_key_log(mut self, log: Arc<dyn KeyLog>) -> Self {
+        self.key_log = Some(log);
+        self
     }
 
     /// The peer id that handshakes with these credentials prove.
@@ -79,7 +91,11 @@ impl Credentials {
     pub(super) fn sign(static_key: StaticKey, identity: &Identity) -> Self {
         let signature = identity.sign(&*static_key.provider, &static_key.signing_input()).to_vec();
         let public_key = identity.public_key().clone();
-        Self { static_key, public_key, peer_id: identity.peer_id(), signature }
+        Self { static_key, public_key, peer_id: identity.peer_id(), signature, key_log: None }
+    }
+
+    pub(super) fn key_log(&self) -> Option<&dyn KeyLog> {
+        self.key_log.as_deref()
     }
 
     pub(super) fn key_pair(&self) -> &KeyPair {

@@ -6,12 +6,12 @@ use core::mem;
 use zeroize::ZeroizeOnDrop;
 
 use super::{
-    Credentials, Error, Opener, RECORD_HEADER_LEN, Sealer,
+    Credentials, Error, Opener, RECORD_HEADER_LEN, Sealer, TransportKeys,
+    cipher_state::CipherState,
     credentials::signing_input,
     keys::KeyPair,
     payload::{MAX_MUXERS_SENT, MAX_PAYLOAD_LEN, MuxerList, Payload},
     record::body_len_bytes,
-    symmetric_state::Split,
     xx::{self, InitiatorStart, InitiatorVerifying, InitiatorWaiting, Remote, ResponderStart, ResponderWaiting},
 };
 use crate::{ExpectedPeer, PeerId, ProtocolId, PublicKey, Seed};
@@ -245,11 +245,10 @@ impl Handshake {
                 self.introduce_ourselves(verifying, peer)?
             }
             State::AwaitMessage3(waiting) => {
-                let (split, remote) = waiting.read_message_3(message)?;
+                let (keys, remote) = waiting.read_message_3(message)?;
                 let peer = self.verify(&remote, |list, ours| list.choose_as_responder(ours))?;
-                let Split { initiator_to_responder, responder_to_initiator, handshake_hash } = split;
-                let (sealer, opener) = (Sealer::new(responder_to_initiator), Opener::new(initiator_to_responder));
-                peer.finished(handshake_hash, sealer, opener)
+                let [from_initiator, from_responder] = self.ciphers(&keys);
+                peer.finished(keys.handshake_hash, Sealer::new(from_responder), Opener::new(from_initiator))
             }
             state @ (State::Finished(_) | State::Failed(_)) => state,
         };
@@ -278,10 +277,18 @@ impl Handshake {
             None => self.credentials.payload(&self.muxers),
         };
         let static_key = self.credentials.key_pair();
-        let Split { initiator_to_responder, responder_to_initiator, handshake_hash } =
-            write_framed(&mut self.outgoing, |out| verifying.write_message_3(static_key, &ours, out))?;
-        let (sealer, opener) = (Sealer::new(initiator_to_responder), Opener::new(responder_to_initiator));
-        Ok(peer.finished(handshake_hash, sealer, opener))
+        let keys = write_framed(&mut self.outgoing, |out| verifying.write_message_3(static_key, &ours, out))?;
+        let [from_initiator, from_responder] = self.ciphers(&keys);
+        Ok(peer.finished(keys.handshake_hash, Sealer::new(from_initiator), Opener::new(from_responder)))
+    }
+
+    /// The ciphers of the initiator and of the responder. If there is a key log, this is where it learns the keys.
+    fn ciphers(&self, keys: &TransportKeys) -> [CipherState; 2] {
+        if let Some(log) = self.credentials.key_log() {
+            log.log(keys);
+        }
+        [&keys.initiator_to_responder, &keys.responder_to_initiator]
+            .map(|key| CipherState::new(self.credentials.provider().clone(), key))
     }
 
     /// Checks who sent `remote`. Its extensions count only once its signature is known to be good.

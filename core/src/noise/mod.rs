@@ -41,6 +41,7 @@
 mod cipher_state;
 mod credentials;
 mod handshake;
+mod key_log;
 mod keys;
 mod payload;
 mod record;
@@ -73,6 +74,7 @@ use zeroize::ZeroizeOnDrop;
 
 pub use credentials::{Credentials, STATIC_KEY_SIGNING_LEN, StaticKey};
 pub use handshake::{Finished, Handshake};
+pub use key_log::{InvalidKeyLogLine, KeyLog, TransportKeys};
 pub use payload::{MAX_MUXERS_RECEIVED, MAX_MUXERS_SENT, MAX_PAYLOAD_LEN};
 pub(crate) use record::body_len_bytes;
 pub use record::{MAX_RECORD_LEN, MAX_RECORD_PLAINTEXT, Opener, RECORD_HEADER_LEN, RECORD_OVERHEAD, SealError, Sealer};
@@ -151,7 +153,7 @@ const _: () = {
     wipes::<dyn crate::crypto::X25519Key>();
     wipes::<cipher_state::CipherState>();
     wipes::<symmetric_state::SymmetricState>();
-    wipes::<symmetric_state::Split>();
+    wipes::<TransportKeys>();
     wipes::<keys::KeyPair>();
     wipes::<keys::SharedSecret>();
     wipes::<xx::Secrets>();

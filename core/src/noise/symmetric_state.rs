@@ -8,7 +8,7 @@ use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::{
-    Error,
+    Error, TransportKeys,
     cipher_state::{CipherState, DecryptError},
 };
 use crate::crypto::{Provider, TAG_LEN};
@@ -26,16 +26,6 @@ pub(super) struct SymmetricState {
     #[zeroize(skip)]
     cipher: Option<CipherState>,
 }
-
-/// What a finished handshake leaves: the key of each direction and the transcript hash.
-#[derive(Debug)]
-pub(super) struct Split {
-    pub(super) initiator_to_responder: CipherState,
-    pub(super) responder_to_initiator: CipherState,
-    pub(super) handshake_hash: [u8; 32],
-}
-
-impl ZeroizeOnDrop for Split where CipherState: ZeroizeOnDrop {}
 
 impl SymmetricState {
     /// Starts the transcript with the protocol's name and the prologue, which may be empty.
@@ -85,12 +75,13 @@ impl SymmetricState {
         Ok(plaintext)
     }
 
-    pub(super) fn split(self) -> Split {
-        let (first, second) = two_keys(&self.chaining_key, &[]);
-        Split {
-            initiator_to_responder: CipherState::new(self.provider.clone(), &first),
-            responder_to_initiator: CipherState::new(self.provider.clone(), &second),
+    /// The key of each direction and the transcript hash.
+    pub(super) fn split(self) -> TransportKeys {
+        let (initiator_to_responder, responder_to_initiator) = two_keys(&self.chaining_key, &[]);
+        TransportKeys {
             handshake_hash: self.hash,
+            initiator_to_responder: *initiator_to_responder,
+            responder_to_initiator: *responder_to_initiator,
         }
     }
 

@@ -14,11 +14,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use zeroize::ZeroizeOnDrop;
 
-use super::{
-    Error,
-    keys::KeyPair,
-    symmetric_state::{Split, SymmetricState},
-};
+use super::{Error, TransportKeys, keys::KeyPair, symmetric_state::SymmetricState};
 use crate::crypto::{Provider, TAG_LEN};
 
 /// Bytes of message 1 around its payload: the ephemeral key.
@@ -98,7 +94,7 @@ impl InitiatorVerifying {
         static_key: &KeyPair,
         payload: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<Split, Error> {
+    ) -> Result<TransportKeys, Error> {
         let Self { mut symmetric, remote_ephemeral } = self;
         symmetric.encrypt_and_hash(static_key.public(), out)?;
         mix_dh(&mut symmetric, static_key, &remote_ephemeral)?;
@@ -141,7 +137,7 @@ impl ResponderAnswering {
 
 impl ResponderWaiting {
     /// Decrypts `message` in place.
-    pub(super) fn read_message_3(self, message: &mut [u8]) -> Result<(Split, Remote<'_>), Error> {
+    pub(super) fn read_message_3(self, message: &mut [u8]) -> Result<(TransportKeys, Remote<'_>), Error> {
         let Self(Secrets { mut symmetric, ephemeral }) = self;
         let (static_key, rest) = read_static_key(&mut symmetric, message)?;
         mix_dh(&mut symmetric, &ephemeral, &static_key)?;

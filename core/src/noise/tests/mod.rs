@@ -1,4 +1,5 @@
 mod hostile;
+mod key_log;
 mod muxers;
 mod oracle;
 mod peers;

@@ -6,7 +6,7 @@ use proptest::{collection::vec as vec_of, prelude::*};
 use snow::{Builder, HandshakeState, TransportState};
 
 use super::*;
-use crate::noise::{MAX_RECORD_PLAINTEXT, Opener, Sealer};
+use crate::noise::{MAX_RECORD_PLAINTEXT, Opener, Sealer, cipher_state::CipherState};
 
 fn snow(static_secret: &[u8; 32], prologue: &[u8], initiator: bool) -> HandshakeState {
     let params = "Noise_XX_25519_ChaChaPoly_SHA256".parse().unwrap();
@@ -72,14 +72,14 @@ proptest! {
         prop_assert_eq!(remote.static_key, *key_pair(their_static).public());
         prop_assert_eq!(remote.payload, &*payloads[1]);
         let mut message = Vec::new();
-        let split = ours.write_message_3(&key_pair(our_static), &payloads[2], &mut message).unwrap();
+        let keys = ours.write_message_3(&key_pair(our_static), &payloads[2], &mut message).unwrap();
         prop_assert_eq!(snow_reads(&mut snow, &message), &*payloads[2]);
         prop_assert!(snow.get_remote_static() == Some(key_pair(our_static).public().as_slice()));
-        prop_assert_eq!(snow.get_handshake_hash(), split.handshake_hash);
+        prop_assert_eq!(snow.get_handshake_hash(), keys.handshake_hash);
 
         let mut snow = snow.into_transport_mode().unwrap();
-        let mut sealer = Sealer::new(split.initiator_to_responder);
-        let mut opener = Opener::new(split.responder_to_initiator);
+        let mut sealer = Sealer::new(CipherState::new(provider(), &keys.initiator_to_responder));
+        let mut opener = Opener::new(CipherState::new(provider(), &keys.responder_to_initiator));
         for record in &records {
             exchange(&mut sealer, &mut opener, &mut snow, record);
         }
@@ -104,14 +104,14 @@ proptest! {
         prop_assert_eq!(snow_reads(&mut snow, &message), &*payloads[1]);
         prop_assert!(snow.get_remote_static() == Some(key_pair(our_static).public().as_slice()));
         let mut message = snow_writes(&mut snow, &payloads[2]);
-        let (split, remote) = ours.read_message_3(&mut message).unwrap();
+        let (keys, remote) = ours.read_message_3(&mut message).unwrap();
         prop_assert_eq!(remote.static_key, *key_pair(their_static).public());
         prop_assert_eq!(remote.payload, &*payloads[2]);
-        prop_assert_eq!(snow.get_handshake_hash(), split.handshake_hash);
+        prop_assert_eq!(snow.get_handshake_hash(), keys.handshake_hash);
 
         let mut snow = snow.into_transport_mode().unwrap();
-        let mut sealer = Sealer::new(split.responder_to_initiator);
-        let mut opener = Opener::new(split.initiator_to_responder);
+        let mut sealer = Sealer::new(CipherState::new(provider(), &keys.responder_to_initiator));
+        let mut opener = Opener::new(CipherState::new(provider(), &keys.initiator_to_responder));
         for record in &records {
             exchange(&mut sealer, &mut opener, &mut snow, record);
         }
