@@ -3,6 +3,7 @@
 use septa_core::ProtocolId;
 use septa_driver::{AcceptError, Connection, Listener, Stream};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::{
     args::{ListenArgs, seconds},
@@ -23,6 +24,8 @@ pub(crate) async fn run(world: &World, args: ListenArgs) -> Result<(), Failure> 
         builder = builder.serve_perf(u64::MAX);
     }
     let endpoint = world.build(builder)?;
+    // Dropped by whoever serves a connection once it has said how that ended.
+    let (serving, mut all_served) = mpsc::channel::<()>(1);
     for address in &args.listen {
         let listener =
             endpoint.listen(address).await.map_err(|error| Failure::new(error, "choose another --listen address"))?;
@@ -31,8 +34,9 @@ pub(crate) async fn run(world: &World, args: ListenArgs) -> Result<(), Failure> 
             format_args!("LISTENING {address}"),
             json!({ "event": "listening", "address": address.to_string() }),
         );
-        tokio::spawn(accept(listener, output));
+        tokio::spawn(accept(listener, output, serving.clone()));
     }
+    drop(serving);
     let elapsed = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
@@ -45,14 +49,19 @@ pub(crate) async fn run(world: &World, args: ListenArgs) -> Result<(), Failure> 
         () = elapsed => {}
     }
     endpoint.shutdown(super::SHUTDOWN).await;
+    let _ = tokio::time::timeout(super::SHUTDOWN, all_served.recv()).await;
     Ok(())
 }
 
-async fn accept(listener: Listener, output: Output) {
+async fn accept(listener: Listener, output: Output, serving: mpsc::Sender<()>) {
     loop {
         match listener.accept().await {
             Ok(connection) => {
-                tokio::spawn(serve(connection, output));
+                let serving = serving.clone();
+                tokio::spawn(async move {
+                    serve(connection, output).await;
+                    drop(serving);
+                });
             }
             Err(AcceptError::ShutDown) => return,
             Err(error) => output
