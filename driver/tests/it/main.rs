@@ -4,6 +4,7 @@ mod cancel;
 mod close;
 mod connect;
 mod faults;
+mod flush;
 mod identify_push;
 mod limits;
 mod perf;

@@ -24,11 +24,11 @@ use septa_sim::Simulation;
 use crate::world::{ECHO, echo};
 
 #[derive(Default)]
-struct Calls {
+pub(crate) struct Calls {
     connects: AtomicUsize,
     accepts: AtomicUsize,
     reads: AtomicUsize,
-    writes: AtomicUsize,
+    pub(crate) writes: AtomicUsize,
 }
 
 impl Calls {
@@ -44,9 +44,9 @@ fn count<T>(outcome: Poll<T>, calls: &AtomicUsize) -> Poll<T> {
 }
 
 /// A host whose sockets count.
-struct Counting {
-    host: Arc<dyn Runtime>,
-    calls: Arc<Calls>,
+pub(crate) struct Counting {
+    pub(crate) host: Arc<dyn Runtime>,
+    pub(crate) calls: Arc<Calls>,
 }
 
 impl fmt::Debug for Counting {
