@@ -7,6 +7,7 @@ mod detached;
 mod hostile;
 mod providers;
 mod races;
+mod resources;
 mod streams;
 mod upgrade;
 

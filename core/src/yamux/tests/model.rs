@@ -16,7 +16,7 @@ use crate::{
     yamux::{
         Config, Event, MemoryLimits, MemoryPool, Priority, ReadError, Session, StreamId, WriteError,
         header::{Flags, HEADER_LEN, Header, Kind},
-        stream::{Opening, RecvHalf},
+        stream::{Opening, RecvHalf, Stream},
     },
 };
 
@@ -143,6 +143,18 @@ impl World {
         n
     }
 
+    /// Both ends ping, with the first frames of a stream, and learn that a round trip takes a second.
+    fn measure_round_trip(&mut self) {
+        let id = self.open(0).unwrap();
+        self.write(0, id, 1, false).unwrap();
+        for side in [0, 1, 0] {
+            self.transmit(side, 100);
+            self.now = self.now.saturating_add(Duration::from_millis(500));
+            self.deliver(side, usize::MAX);
+        }
+        assert!(self.sides.iter().all(|session| session.rtt() == Some(Duration::from_secs(1))));
+    }
+
     fn settle(&mut self) {
         while self.sides.iter().any(|session| session.wants_transmit()) {
             for side in 0..2 {
@@ -197,8 +209,12 @@ impl World {
                 assert!(stream.recv.capacity() <= window.target() as usize, "{id} holds too much");
                 assert!(window.target() <= session.config.max_window);
             }
-            let promised =
-                session.streams.values().map(|stream| stream.recv_window.credit() as usize + stream.recv.len());
+            let open_credit = |stream: &Stream| match stream.recv_half {
+                RecvHalf::Open => stream.recv_window.credit() as usize,
+                // No credit is of use to a remote that has finished.
+                _ => 0,
+            };
+            let promised = session.streams.values().map(|stream| open_credit(stream) + stream.recv.len());
             let lent = session.account.lent();
             assert!(promised.sum::<usize>() <= session.config.max_streams * 256 * 1024 + lent);
             assert_eq!(session.streams.values().map(|stream| stream.recv_window.extra()).sum::<usize>(), lent);
@@ -262,6 +278,8 @@ enum Op {
     SetPriority(usize, Priority),
     Transmit(usize),
     Deliver(usize),
+    /// A stream's whole window at once.
+    Flood(usize),
     Wait(u64),
     Settle,
 }
@@ -283,6 +301,7 @@ fn op() -> impl Strategy<Value = (usize, Op)> {
         2 => (0usize..9, priority()).prop_map(|(pick, priority)| Op::SetPriority(pick, priority)),
         6 => (13usize..40_000).prop_map(Op::Transmit),
         6 => n().prop_map(Op::Deliver),
+        4 => (0usize..9).prop_map(Op::Flood),
         3 => (1u64..50_000).prop_map(Op::Wait),
         1 => Just(Op::Settle),
     ];
@@ -296,6 +315,11 @@ impl World {
             Op::Accept => drop(self.accept(side)),
             Op::Transmit(room) => drop(self.transmit(side, room)),
             Op::Deliver(n) => drop(self.deliver(side, n)),
+            Op::Flood(pick) => {
+                self.apply(side, Op::Write(pick, 256 * 1024, false));
+                while self.transmit(side, 70_000) > 0 {}
+                self.deliver(side, usize::MAX);
+            }
             Op::Wait(micros) => self.now = self.now.saturating_add(Duration::from_micros(micros)),
             Op::Settle => {
                 self.settle();
@@ -343,8 +367,12 @@ impl World {
             for side in 0..2 {
                 while self.accept(side).is_some() {}
                 for id in self.held[side].clone() {
-                    while matches!(self.read(side, id, 70_000, 0), Ok((n, _)) if n > 0) {
-                        moved = true;
+                    loop {
+                        match self.read(side, id, 70_000, 0) {
+                            Ok((n, _)) if n > 0 => moved = true,
+                            Err(ReadError::ResourceLimit) => break self.note_shed(side, id),
+                            _ => break,
+                        }
                     }
                 }
             }
@@ -380,6 +408,7 @@ proptest! {
         };
         config.validate().unwrap();
         let mut world = World::new(&config);
+        world.measure_round_trip();
         for (side, op) in ops {
             world.apply(side, op);
             world.check_bounds();

@@ -11,6 +11,7 @@ use crate::{
     yamux::{
         Config, MemoryLimits, MemoryPool, Session, StreamId,
         header::{HEADER_LEN, Kind},
+        memory::Account,
     },
 };
 
@@ -152,6 +153,30 @@ fn sessions_borrow_from_one_pool_and_give_back_when_they_end() {
 }
 
 #[test]
+fn sessions_on_many_threads_never_borrow_more_than_there_is() {
+    let memory = pool(1000);
+    std::thread::scope(|scope| {
+        for thread in 1..5 {
+            let memory = &memory;
+            scope.spawn(move || {
+                let mut account = Account::new(memory.clone());
+                for round in 0..5000 {
+                    let bytes = (round * thread) % 400;
+                    if account.borrow(bytes, 900) && round % 3 > 0 {
+                        account.give_back(bytes);
+                    }
+                    account.recount(0, bytes);
+                    account.recount(bytes, if round % 2 == 0 { 0 } else { 1 });
+                    assert!(memory.lent() <= 1000 && account.lent() <= 900);
+                }
+            });
+        }
+    });
+    assert_eq!((memory.lent(), memory.used()), (0, 0));
+    assert!(Account::new(memory).borrow(1000, 1000), "all of it is there again");
+}
+
+#[test]
 fn a_loan_comes_back_as_soon_as_the_window_is_of_no_use() {
     type End = fn(&mut Session);
     let ends: [(&str, End); 6] = [
@@ -266,8 +291,8 @@ impl Flow {
     fn step(&mut self, read: usize) -> usize {
         self.now = self.now.saturating_add(Duration::from_millis(1));
         for (wire, session) in self.wires.iter_mut().zip([&mut self.reader, &mut self.sender]) {
-            while let Some((_, bytes)) = wire.pop_front_if(|(arrival, _)| *arrival <= self.now) {
-                session.handle_recv(self.now, &bytes).unwrap();
+            while wire.front().is_some_and(|(arrival, _)| *arrival <= self.now) {
+                session.handle_recv(self.now, &wire.pop_front().unwrap().1).unwrap();
             }
         }
         while self.reader.accept().is_some() {}
