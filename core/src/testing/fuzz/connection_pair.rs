@@ -20,7 +20,7 @@ use crate::{
 /// stop, release, close, move one direction or both, time, and faults of the transport.
 ///
 /// Asserts that what is read is a prefix of what was written; that all of it arrives, and that nobody
-/// stalls, unless the stream or the connection was cut off; that each event is true and comes once; that
+/// stalls, unless the stream or the connection was cut off; that each event is true, comes once and is not missing; that
 /// memory keeps to what streams may hold; and that in the end each side has closed exactly once and
 /// nothing is left of it.
 pub fn connection_pair(data: &[u8]) {
@@ -60,6 +60,11 @@ struct World {
     directions: BTreeMap<(StreamId, usize), Direction>,
     /// Streams that somebody reset, stopped or let go of, or that were refused.
     cut: BTreeSet<StreamId>,
+    /// Streams for which `Readable` is owed, by stream and end. A new one waits only for data and only while
+    /// the connection is open, one whose read was blocked, which is true here, for anything.
+    readers: BTreeMap<(StreamId, usize), bool>,
+    /// Writers that wait for `Writable`.
+    writers: BTreeSet<(StreamId, usize)>,
     /// Somebody closed the connection, denied the peer or broke the transport, or a timer may have.
     disturbed: bool,
     closed: [usize; 2],
@@ -104,6 +109,8 @@ impl World {
             held: Default::default(),
             directions: BTreeMap::new(),
             cut: BTreeSet::new(),
+            readers: BTreeMap::new(),
+            writers: BTreeSet::new(),
             disturbed: false,
             closed: [0; 2],
         }
@@ -121,7 +128,7 @@ impl World {
                     _ => &[NOT_SERVED],
                 };
                 let opened = self.pair.connection(end).open(now, protocols);
-                self.held[end as usize].extend(opened.ok());
+                self.hold(end, opened.ok());
             }
             12..18 => self.accept(end),
             18..38 => {
@@ -213,8 +220,13 @@ impl World {
         while let Some(id) = self.pair.connection(end).accept() {
             assert!(!self.held[end as usize].contains(&id), "{id} is accepted twice");
             assert_eq!(self.pair.connection(end).stream(id).protocol(), Some(&SERVED));
-            self.held[end as usize].push(id);
+            self.hold(end, Some(id));
         }
+    }
+
+    fn hold(&mut self, end: End, id: Option<StreamId>) {
+        self.held[end as usize].extend(id);
+        self.readers.extend(id.map(|id| ((id, end as usize), false)));
     }
 
     fn write(&mut self, end: End, id: StreamId, len: usize) -> Result<usize, WriteError> {
@@ -222,6 +234,9 @@ impl World {
         let len = len.min(SEND_QUOTA + 1);
         let data: Vec<u8> = (direction.written..direction.written + len).map(|at| byte_at(id, end, at)).collect();
         let written = self.pair.connection(end).stream(id).write(&data);
+        if written == Err(WriteError::Blocked) {
+            self.writers.insert((id, end as usize));
+        }
         match &written {
             Ok(written) => {
                 assert!(!direction.finished && *written <= len && (*written > 0 || len == 0));
@@ -239,6 +254,12 @@ impl World {
     fn read(&mut self, end: End, id: StreamId, len: usize) -> Result<usize, ReadError> {
         let mut buffer = vec![0; len.min(64 * 1024)];
         let got = self.pair.connection(end).stream(id).read(&mut buffer);
+        if got == Err(ReadError::Blocked) {
+            self.readers.insert((id, end as usize), true);
+        } else if let Some(was_blocked) = self.readers.get(&(id, end as usize)) {
+            let first_data = matches!(got, Ok(1..)) && self.is_open();
+            assert!(!was_blocked && !first_data, "a reader of {id} was not woken for {got:?}");
+        }
         let direction = self.directions.entry((id, end.other() as usize)).or_default();
         match &got {
             Ok(len) => {
@@ -262,12 +283,15 @@ impl World {
 
     fn finish(&mut self, end: End, id: StreamId) {
         if self.pair.connection(end).stream(id).finish().is_ok() {
+            self.writers.remove(&(id, end as usize));
             self.directions.entry((id, end as usize)).or_default().finished = true;
         }
     }
 
     fn release(&mut self, end: End, id: StreamId) {
         self.held[end as usize].retain(|held| *held != id);
+        self.readers.remove(&(id, end as usize));
+        self.writers.remove(&(id, end as usize));
         self.pair.connection(end).stream(id).release();
     }
 
@@ -300,18 +324,24 @@ impl World {
                 assert!(self.held[end as usize].len() > before, "Incoming is not true");
             }
             Event::Readable { id } => {
+                self.readers.remove(&(*id, end as usize));
                 assert_ne!(self.read(end, *id, 1000), Err(ReadError::Blocked), "Readable({id}) is not true");
             }
             Event::Writable { id } => {
+                self.writers.remove(&(*id, end as usize));
                 assert_ne!(self.write(end, *id, 1000), Err(WriteError::Blocked), "Writable({id}) is not true");
             }
             Event::OpenUnblocked => {
                 let opened = self.pair.connection(end).open(now, &[SERVED]);
                 // The peer may have taken the place since; then the event comes again.
                 assert!(!matches!(opened, Err(OpenError::NotOpen)), "OpenUnblocked is not true");
-                self.held[end as usize].extend(opened.ok());
+                self.hold(end, opened.ok());
             }
-            Event::Refused { id, .. } => drop(self.cut.insert(*id)),
+            Event::Refused { id, .. } => {
+                self.cut.insert(*id);
+                self.readers.remove(&(*id, end as usize));
+                self.writers.remove(&(*id, end as usize));
+            }
             Event::Closed => self.closed[end as usize] += 1,
             Event::Secured { .. } | Event::Open | Event::Negotiated { .. } => {}
         }
@@ -333,8 +363,28 @@ impl World {
         }
     }
 
-    /// Lets both ends finish and read everything: nobody may wait for ever.
+    /// Lets both ends read everything, and then finish: nobody may wait for ever.
     fn deliver_everything(&mut self) {
+        self.exchange(false);
+        if self.is_open() {
+            let held = |(id, end): &&(StreamId, usize)| self.held[1 - end].contains(id) && !self.cut.contains(id);
+            let asleep = self.writers.iter().find(held);
+            assert_eq!(asleep, None, "a writer was not woken");
+        }
+        self.exchange(true);
+        let reason = self.pair.dialer.connection.close_reason();
+        assert!(self.is_open() || self.disturbed, "nobody closed the connection: {reason:?}");
+        if !self.is_open() {
+            return;
+        }
+        for ((id, writer), direction) in &self.directions {
+            let both_hold = self.held.iter().all(|held| held.contains(id));
+            let whole = direction.read == direction.written && direction.finished;
+            assert!(whole || !both_hold || self.cut.contains(id), "end {writer} stalls on {id}");
+        }
+    }
+
+    fn exchange(&mut self, finish: bool) {
         let mut idle = 0;
         // Without progress for longer than any timeout: with pings there is always a next step.
         while idle < 64 {
@@ -345,7 +395,9 @@ impl World {
             for end in End::BOTH {
                 self.handle_events(end);
                 for id in self.held[end as usize].clone() {
-                    self.finish(end, id);
+                    if finish {
+                        self.finish(end, id);
+                    }
                     while let Ok(1..) = self.read(end, id, 64 * 1024) {
                         idle = 0;
                     }
@@ -356,16 +408,6 @@ impl World {
             if !self.pair.step() {
                 idle += 16;
             }
-        }
-        let reason = self.pair.dialer.connection.close_reason();
-        assert!(self.is_open() || self.disturbed, "nobody closed the connection: {reason:?}");
-        if !self.is_open() {
-            return;
-        }
-        for ((id, writer), direction) in &self.directions {
-            let both_hold = self.held.iter().all(|held| held.contains(id));
-            let whole = direction.read == direction.written && direction.finished;
-            assert!(whole || !both_hold || self.cut.contains(id), "end {writer} stalls on {id}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     testing::credentials,
 };
 
-/// Input: a choice of one of three attacks, the muxers of both ends, then what the attack needs.
+/// Input: a choice of one of three attacks, role and expectation of this end, the muxers of both ends, then what the attack needs.
 ///
 /// * Bytes as they are, whole and cut: both give the same.
 /// * A handshake of two honest ends, cut anywhere, with one message changed. Unchanged it must succeed at
@@ -26,12 +26,14 @@ use crate::{
 pub fn noise_handshake(data: &[u8]) {
     let mut input = Input::new(data);
     let attack = input.below(3);
-    let role = if input.bool() { Role::Dialer } else { Role::Listener };
+    let choice = input.byte();
+    let role = if choice & 1 == 1 { Role::Dialer } else { Role::Listener };
+    let expected = if choice & 2 == 2 { ExpectedPeer::Any } else { ExpectedPeer::Exactly(credentials(PEER).peer_id()) };
     let (ours, theirs) = (muxers(&mut input), muxers(&mut input));
     match attack {
-        0 => strange_bytes(role, &ours, &mut input),
-        1 => attacker_between(&ours, &theirs, &mut input),
-        _ => lying_peer(role, &ours, &theirs, &mut input),
+        0 => strange_bytes(role, expected, &ours, &mut input),
+        1 => attacker_between(expected, &ours, &theirs, &mut input),
+        _ => lying_peer(role, expected, &ours, &theirs, &mut input),
     }
 }
 
@@ -50,9 +52,8 @@ fn muxers(input: &mut Input<'_>) -> Vec<ProtocolId> {
     POOL.into_iter().cycle().skip(usize::from(choice >> 2)).take((choice & 3).into()).collect()
 }
 
-fn handshake(role: Role, number: u8, muxers: &[ProtocolId]) -> Handshake {
+fn handshake(role: Role, number: u8, expected: ExpectedPeer, muxers: &[ProtocolId]) -> Handshake {
     let seed = Seed::from_bytes([number; 32]);
-    let expected = ExpectedPeer::Exactly(credentials(US + PEER - number).peer_id());
     match role {
         Role::Dialer => Handshake::initiator(credentials(number), expected, muxers, seed),
         Role::Listener => Handshake::responder(credentials(number), expected, muxers, seed),
@@ -87,10 +88,10 @@ fn feed(handshake: &mut Handshake, data: &[u8], cuts: &mut Input<'_>) -> Result<
     outcome.map(|()| rest)
 }
 
-fn strange_bytes(role: Role, ours: &[ProtocolId], input: &mut Input<'_>) {
+fn strange_bytes(role: Role, expected: ExpectedPeer, ours: &[ProtocolId], input: &mut Input<'_>) {
     let cuts_len = input.byte().into();
     let mut cuts = Input::new(input.bytes(cuts_len));
-    let (mut whole, mut split) = (handshake(role, US, ours), handshake(role, US, ours));
+    let (mut whole, mut split) = (handshake(role, US, expected, ours), handshake(role, US, expected, ours));
     let first = drain(&mut whole, 7);
     assert_eq!(drain(&mut split, 1024), first);
     let data = input.rest();
@@ -101,10 +102,11 @@ fn strange_bytes(role: Role, ours: &[ProtocolId], input: &mut Input<'_>) {
     assert!(split.finish().is_err(), "nobody has proved anything");
 }
 
-fn attacker_between(ours: &[ProtocolId], theirs: &[ProtocolId], input: &mut Input<'_>) {
+fn attacker_between(expected: ExpectedPeer, ours: &[ProtocolId], theirs: &[ProtocolId], input: &mut Input<'_>) {
     let target = input.below(4);
     let change = Change::read(input);
-    let (mut initiator, mut responder) = (handshake(Role::Dialer, US, ours), handshake(Role::Listener, PEER, theirs));
+    let (mut initiator, mut responder) =
+        (handshake(Role::Dialer, US, expected, ours), handshake(Role::Listener, PEER, ExpectedPeer::Any, theirs));
     let mut changed = false;
     let mut outcomes = [Ok(Vec::new()), Ok(Vec::new()), Ok(Vec::new())];
     for (index, outcome) in outcomes.iter_mut().enumerate() {
@@ -185,7 +187,7 @@ fn check_ends(mut ours: Finished, mut theirs: Finished) {
     }
 }
 
-fn lying_peer(role: Role, ours: &[ProtocolId], theirs: &[ProtocolId], input: &mut Input<'_>) {
+fn lying_peer(role: Role, expected: ExpectedPeer, ours: &[ProtocolId], theirs: &[ProtocolId], input: &mut Input<'_>) {
     let peer = credentials(PEER);
     let honest = honest_payload(&peer, theirs);
     let (with_honest, padding) = (!input.bool(), input.u16().into());
@@ -199,7 +201,7 @@ fn lying_peer(role: Role, ours: &[ProtocolId], theirs: &[ProtocolId], input: &mu
     }
 
     let seed = Seed::from_bytes([PEER; 32]);
-    let mut victim = handshake(role, US, ours);
+    let mut victim = handshake(role, US, expected, ours);
     let last = match role {
         Role::Dialer => answer_message_1(&peer, seed, &drain(&mut victim, 64), &payload),
         Role::Listener => ScriptedInitiator::new(&peer, seed).and_then(|(initiator, message_1)| {

@@ -21,7 +21,8 @@ use crate::{
 /// second mode also frames that the remote makes up.
 ///
 /// Asserts for two honest ends that what is read is a prefix of what was written, and all of it in the end
-/// unless the stream was cut off, that Readable and Writable are true, and that nothing is left when
+/// unless the stream was cut off, that Readable and Writable are true and no reader is left
+/// asleep, and that nothing is left when
 /// everybody has let go. Against any remote: that memory keeps to budget and hard cap, frames to their length and to
 /// the credit, that a violation is final, that the session speaks well-formed frames, and that a silent
 /// remote is noticed.
@@ -61,6 +62,8 @@ struct World {
     directions: BTreeMap<(StreamId, usize), Direction>,
     /// Streams that somebody reset, stopped or let go of early.
     cut: BTreeSet<StreamId>,
+    /// Readers that wait for `Readable`, by stream and side; every stream begins with one.
+    waiting: BTreeSet<(StreamId, usize)>,
     /// Body bytes that the dialer may send on each stream, if the listener is made up.
     credit: BTreeMap<u32, u64>,
     made_up: bool,
@@ -108,6 +111,7 @@ impl World {
             held: Default::default(),
             directions: BTreeMap::new(),
             cut: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             credit: BTreeMap::new(),
             made_up,
             leaving: false,
@@ -151,7 +155,7 @@ impl World {
                 let Some(id) = self.pick(side, input) else { return };
                 self.cut.insert(id);
                 self.sides[side].reset(id, BY_RESET);
-                self.held[side].retain(|held| *held != id);
+                self.release(side, id);
             }
             60..63 => {
                 let Some(id) = self.pick(side, input) else { return };
@@ -226,6 +230,7 @@ impl World {
     fn open(&mut self, side: usize) -> Option<StreamId> {
         let id = self.sides[side].open().ok()?;
         self.held[side].push(id);
+        self.waiting.insert((id, side));
         Some(id)
     }
 
@@ -233,11 +238,18 @@ impl World {
         let id = self.sides[side].accept()?;
         assert!(!self.held[side].contains(&id), "{id} is accepted twice");
         self.held[side].push(id);
+        self.waiting.insert((id, side));
+        if self.made_up {
+            // Only a made-up remote uses the id of a stream that is over again.
+            self.directions.remove(&(id, side));
+            *self.credit.entry(id.get()).or_default() += u64::from(INITIAL_WINDOW);
+        }
         Some(id)
     }
 
     fn release(&mut self, side: usize, id: StreamId) {
         self.sides[side].release(id);
+        self.waiting.remove(&(id, side));
         self.held[side].retain(|held| *held != id);
     }
 
@@ -270,6 +282,11 @@ impl World {
             1 => session.read_chunk(id, len).map(|chunk| chunk.map(|chunk| chunk.to_vec()).unwrap_or_default()),
             _ => session.peek(id).map(|front| front[..front.len().min(len)].to_vec()),
         };
+        if matches!(got, Err(ReadError::Blocked)) {
+            self.waiting.insert((id, side));
+        } else {
+            assert!(!self.waiting.contains(&(id, side)), "a reader of {id} was not woken");
+        }
         let got = match got {
             Ok(got) => got,
             Err(error) => {
@@ -283,7 +300,7 @@ impl World {
             }
         };
         if how % 3 == 2 {
-            session.consume(id, got.len());
+            self.sides[side].consume(id, got.len());
         }
         if !self.made_up {
             let direction = self.directions.entry((id, 1 - side)).or_default();
@@ -397,6 +414,7 @@ impl World {
                     // Unless the remote has reset the stream since, which only `accept` finds.
                     Event::Incoming => drop(self.accept(side)),
                     Event::Readable(id) => {
+                        self.waiting.remove(&(id, side));
                         let got = self.read(side, id, 100, 0);
                         assert_ne!(got, Err(ReadError::Blocked), "Readable({id}) is not true");
                     }
@@ -470,6 +488,7 @@ impl World {
                 while self.accept(side).is_some() {
                     moved += 1;
                 }
+                self.take_events();
                 for id in self.held[side].clone() {
                     while let Ok(len @ 1..) = self.read(side, id, 64 * 1024, 0) {
                         moved += len;
