@@ -8,7 +8,7 @@ use crate::{
     multistream::{Dialer, Error, Listener, MAX_NEGOTIATION_LEN, MAX_PROPOSALS, Progress},
 };
 
-/// Input: what the dialer proposes, where the answer is cut, the answer as [tokens](remote_bytes), and
+/// Input: what the dialer proposes, where the answer is cut, the answer as tokens, and
 /// what a real listener supports.
 ///
 /// Asserts that it does not matter where the answer is cut, that an outcome is final and leaves what
@@ -36,7 +36,7 @@ pub fn multistream_dialer(data: &[u8]) {
 }
 
 /// Input: what the listener supports, where the proposals are cut, the proposals as
-/// [tokens](remote_bytes).
+/// tokens.
 ///
 /// Asserts the same as [`multistream_dialer`] without the pair, and that what is agreed on is supported.
 pub fn multistream_listener(data: &[u8]) {
