@@ -53,7 +53,7 @@ pub(crate) struct Inner {
     /// The deadline for which the task's timer is armed.
     armed: Option<Instant>,
     task: Option<Waker>,
-    /// The socket did not take all of the last buffer.
+    /// The socket did not take all of the last buffer, or failed under a handle that flushed.
     unsent: bool,
     /// The task found the output taken, and must be woken when it is free.
     output_wanted: bool,
@@ -349,6 +349,7 @@ impl Inner {
     fn flushed(&mut self, needs_task: bool, woken: &mut Vec<Waker>) {
         let wanted = std::mem::take(&mut self.output_wanted);
         self.active = needs_task;
+        self.unsent |= needs_task;
         if needs_task || wanted {
             woken.extend(self.task.clone());
         }

@@ -1,10 +1,13 @@
 //! Flushing: what was written goes to the socket on the caller's thread.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join};
 use septa_core::{ExpectedPeer, Identity};
-use septa_driver::{Endpoint, Stream};
+use septa_driver::{CloseReason, Connection, Endpoint, Stream};
 use septa_sim::LinkOptions;
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
 };
 
 /// A stream from a third node, whose socket calls are counted, to bob, who echoes. Nothing is under way.
-async fn counted_stream(world: &World, calls: &Arc<Calls>) -> (Endpoint, Stream) {
+async fn counted_stream(world: &World, calls: &Arc<Calls>) -> (Connection, Stream) {
     let runtime = Counting { host: world.simulation.host("carol"), calls: calls.clone() };
     let carol = Endpoint::builder(Identity::from_ed25519_seed([3; 32])).build(Arc::new(runtime)).unwrap();
     let listener = world.bob.listen(&world.bob_addr()).await.unwrap();
@@ -22,7 +25,7 @@ async fn counted_stream(world: &World, calls: &Arc<Calls>) -> (Endpoint, Stream)
     let mut stream = connection.open_stream(&[ECHO]).await.unwrap();
     stream.write_all(b"hello").await.unwrap();
     stream.read_exact(&mut [0; 5]).await.unwrap();
-    (carol, stream)
+    (connection, stream)
 }
 
 #[test]
@@ -30,7 +33,7 @@ fn a_flush_writes_before_it_returns_and_a_write_does_not() {
     let world = World::new(calm());
     let calls = Arc::new(Calls::default());
     world.run(async {
-        let (_carol, mut stream) = counted_stream(&world, &calls).await;
+        let (_connection, mut stream) = counted_stream(&world, &calls).await;
         let before = calls.writes.load(Relaxed);
         stream.write_all(b"one").await.unwrap();
         stream.write_all(b"two").await.unwrap();
@@ -51,7 +54,7 @@ fn what_a_full_socket_does_not_take_at_the_flush_leaves_later() {
     let world = World::new(Conditions { link, ..calm() });
     let calls = Arc::new(Calls::default());
     world.run(async {
-        let (_carol, stream) = counted_stream(&world, &calls).await;
+        let (_connection, stream) = counted_stream(&world, &calls).await;
         let data = pattern(300_000);
         let (mut reader, mut writer) = stream.split();
         let write = async {
@@ -101,11 +104,26 @@ fn a_flush_of_a_lost_connection_does_nothing() {
     let world = World::new(calm());
     let calls = Arc::new(Calls::default());
     world.run(async {
-        let (_carol, mut stream) = counted_stream(&world, &calls).await;
+        let (_connection, mut stream) = counted_stream(&world, &calls).await;
         world.simulation.reset_connections();
         stream.read(&mut [0]).await.unwrap_err();
         let before = calls.writes.load(Relaxed);
         stream.flush().await.unwrap();
         assert_eq!(calls.writes.load(Relaxed), before);
+    });
+}
+
+#[test]
+fn an_output_that_fails_under_a_flush_ends_the_connection_at_once() {
+    let world = World::new(calm());
+    let calls = Arc::new(Calls::default());
+    world.run(async {
+        let (connection, mut stream) = counted_stream(&world, &calls).await;
+        let before = world.simulation.now();
+        calls.broken.store(true, Relaxed);
+        stream.write_all(b"nobody gets this").await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(connection.closed().await, CloseReason::Io);
+        assert_eq!(world.simulation.now().saturating_duration_since(before), Duration::ZERO);
     });
 }

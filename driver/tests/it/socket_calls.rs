@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -29,6 +29,8 @@ pub(crate) struct Calls {
     accepts: AtomicUsize,
     reads: AtomicUsize,
     pub(crate) writes: AtomicUsize,
+    /// Every write fails from now on; reads wait.
+    pub(crate) broken: AtomicBool,
 }
 
 impl Calls {
@@ -136,6 +138,9 @@ struct CountingWriter(Box<dyn SocketWriter>, Arc<Calls>);
 
 impl SocketWriter for CountingWriter {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.1.broken.load(Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         count(self.0.poll_write(cx, data), &self.1.writes)
     }
 
