@@ -181,8 +181,22 @@ impl World {
                 self.pair.connection(end).handle_transmit_blocked(now);
                 self.pair.connection(end).handle_transmitted(now);
             }
-            116..120 => {}
+            116..120 => self.pump(end, input),
             _ => self.disturb(end, op),
+        }
+    }
+
+    /// Writes so much that windows matter, to a reader that keeps up or does not.
+    fn pump(&mut self, end: End, input: &mut Input<'_>) {
+        let Some(id) = self.pick(end, input) else { return };
+        let (rounds, reads) = (input.below(16), input.bool());
+        for _ in 0..rounds {
+            let _ = self.write(end, id, SEND_QUOTA);
+            self.pair.settle();
+            End::BOTH.into_iter().for_each(|end| self.handle_events(end));
+            if reads && self.held[end.other() as usize].contains(&id) {
+                let _ = self.read(end.other(), id, 64 * 1024);
+            }
         }
     }
 

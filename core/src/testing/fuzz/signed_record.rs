@@ -7,6 +7,7 @@ use crate::{
     Multiaddr, SignedPeerRecord,
     crypto::RustCrypto,
     peer_record::{Format, MAX_ADDRS},
+    protobuf::{Reader, Value},
     signed_envelope::{self, SignedEnvelope},
     testing::identity,
 };
@@ -31,15 +32,22 @@ pub fn signed_record(data: &[u8]) {
         }
         1 => {
             let (domain, payload_type) = names(format(&mut input));
-            let sealed = signed_envelope::seal(&identity(1), &RustCrypto, domain, payload_type, input.rest());
+            let payload = input.rest();
+            let sealed = signed_envelope::seal(&identity(1), &RustCrypto, domain, payload_type, payload);
             let envelope = sealed.expect("the input is shorter than an envelope may be");
             let Ok(record) = SignedPeerRecord::open(&envelope) else { return };
             assert_eq!(record.public_key(), identity(1).public_key());
+            let claimed = Reader::new(payload).flatten().filter(|(number, _)| *number == PEER_ID).last();
+            let own = identity(1).peer_id();
+            assert_eq!(claimed, Some((PEER_ID, Value::Bytes(own.as_bytes()))), "a record about another peer");
             check_record(&record, &envelope);
         }
         _ => changed_record(&mut input),
     }
 }
+
+/// The field of a record that says whose it is (RFC 0003).
+const PEER_ID: u32 = 1;
 
 fn format(input: &mut Input<'_>) -> Format {
     if input.bool() { Format::Rfc } else { Format::Common }

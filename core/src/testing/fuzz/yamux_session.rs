@@ -185,12 +185,25 @@ impl World {
                 self.leaving = true;
                 self.sides[side].go_away(input.byte().into());
             }
-            112 => {
-                self.sides[side].refuse_inbound(BY_LIMIT);
-            }
+            112 => self.sides[side].refuse_inbound(BY_LIMIT),
+            113..116 => self.pump(side, input),
             _ => self.make_up_frame(input),
         }
         self.take_events();
+    }
+
+    /// Writes so much that windows matter, to a reader that keeps up or does not.
+    fn pump(&mut self, side: usize, input: &mut Input<'_>) {
+        let Some(id) = self.pick(side, input) else { return };
+        let (rounds, reads) = (input.below(16), input.bool());
+        for _ in 0..rounds {
+            let _ = self.write(side, id, self.config.send_quota);
+            self.settle();
+            self.take_events();
+            if reads && self.held[1 - side].contains(&id) {
+                let _ = self.read(1 - side, id, 64 * 1024, 0);
+            }
+        }
     }
 
     /// A frame of the remote's choice; in a world of honest ends nothing.
