@@ -29,13 +29,13 @@ pub fn noise_record(data: &[u8]) {
                     if wire.len() > 1 {
                         wire.pop_front();
                     }
-                    wire.push_back(Record { bytes, fill, number: sealed });
+                    wire.push_back(Record { sealed: bytes.clone(), bytes, fill, number: sealed });
                     sealed += 1;
                 }
             }
             3..6 => {
                 let Some(mut record) = wire.pop_front() else { continue };
-                let genuine = failed.is_none() && record.number == opened;
+                let genuine = failed.is_none() && record.number == opened && record.bytes == record.sealed;
                 let (fill, len) = (record.fill, record.bytes.len());
                 match opener.open_in_place(&mut record.bytes) {
                     Ok(plaintext) => {
@@ -54,9 +54,6 @@ pub fn noise_record(data: &[u8]) {
                 let Some(record) = wire.front_mut() else { continue };
                 let body = record.bytes.len() - 2;
                 record.bytes[2 + at % body] ^= bits;
-                if bits != 0 {
-                    record.number = usize::MAX;
-                }
             }
             7 => drop(wire.pop_front()),
             8 => wire.rotate_left(wire.len().min(1)),
@@ -77,9 +74,12 @@ pub fn noise_record(data: &[u8]) {
 }
 
 struct Record {
+    /// As it was sealed.
+    sealed: Vec<u8>,
+    /// As the attacker has left it.
     bytes: Vec<u8>,
     fill: u8,
-    /// Its place in the order sealed; nobody's once it was changed.
+    /// Its place in the order sealed.
     number: usize,
 }
 
