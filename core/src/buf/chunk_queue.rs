@@ -106,11 +106,19 @@ impl ChunkQueue {
         copied
     }
 
-    /// Takes at most `max` contiguous bytes without copying them; `None` if there are none.
+    /// Takes at most `max` contiguous bytes; `None` if there are none. Does not copy them, unless they
+    /// are a part of a block that is not full: shared, it could not be filled up, and a block more than
+    /// the window would be occupied.
     pub(crate) fn take_chunk(&mut self, max: usize, spares: &mut SpareBlocks) -> Option<Bytes> {
-        let part = self.front().len().min(max);
+        let front = self.front();
+        let part = front.len().min(max);
         if part == 0 {
             return None;
+        }
+        if part < front.len() && self.blocks.front().is_some_and(|block| block.room() > 0) {
+            let chunk = front.get(..part).map(Bytes::copy_from_slice);
+            self.advance_front(part, spares);
+            return chunk;
         }
         self.freeze_front();
         let Some(Block::Frozen { bytes, .. }) = self.blocks.front_mut() else { return None };

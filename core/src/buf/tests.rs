@@ -38,6 +38,17 @@ fn what_is_unread_occupies_at_most_256_times_its_length_and_a_block_beside_it() 
 }
 
 #[test]
+fn taking_a_part_of_a_block_leaves_its_room_in_use() {
+    let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
+    queue.append_received(&[1; 12], 1 << 18, &mut spares);
+    assert_eq!(queue.take_chunk(1, &mut spares).unwrap().len(), 1);
+    queue.append_received(&vec![2; (1 << 18) - 12], (1 << 18) - 12, &mut spares);
+    assert!(queue.capacity() <= 1 << 18, "{}", queue.capacity());
+    assert_eq!(queue.take_chunk(100, &mut spares).unwrap()[..12], [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+    assert_eq!((queue.len(), queue.take_released()), ((1 << 18) - 101, 0));
+}
+
+#[test]
 fn no_block_is_larger_than_what_may_still_arrive() {
     let (mut queue, mut spares) = (ChunkQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.append_received(&[1; 3], 3, &mut spares);
