@@ -76,6 +76,8 @@ pub struct RustPeerConfig {
     pub ping_interval: Option<Duration>,
     /// The seed of an Ed25519 key; `None` takes a random one.
     pub seed: Option<[u8; 32]>,
+    /// A key of any type, instead of the seed.
+    pub keypair: Option<Keypair>,
 }
 
 /// What went wrong in a call to a [`RustPeer`].
@@ -206,9 +208,10 @@ impl RustPeer {
     ///
     /// Outside a tokio runtime.
     pub fn spawn(config: RustPeerConfig) -> Self {
-        let keypair = match config.seed {
-            Some(seed) => Keypair::ed25519_from_bytes(seed).expect("any 32 bytes are an Ed25519 seed"),
-            None => Keypair::generate_ed25519(),
+        let keypair = match (&config.keypair, config.seed) {
+            (Some(keypair), _) => keypair.clone(),
+            (None, Some(seed)) => Keypair::ed25519_from_bytes(seed).expect("any 32 bytes are an Ed25519 seed"),
+            (None, None) => Keypair::generate_ed25519(),
         };
         let events = EventLog::new();
         let swarm = build(keypair, &config, events.clone());

@@ -9,6 +9,7 @@ mod closing;
 mod connecting;
 mod identify_push;
 mod idle;
+mod key_types;
 mod peer_record;
 mod perf;
 mod services;
