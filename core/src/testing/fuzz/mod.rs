@@ -62,7 +62,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "multistream_listener", run: multistream_listener, max_heap: 128 * KIB },
     Target { name: "noise_handshake", run: noise_handshake, max_heap: 320 * KIB },
     Target { name: "noise_record", run: noise_record, max_heap: 512 * KIB },
-    Target { name: "yamux_header", run: yamux_header, max_heap: 64 * KIB },
+    Target { name: "yamux_header", run: yamux_header, max_heap: 256 * KIB },
     Target { name: "yamux_session", run: yamux_session, max_heap: 16 * 1024 * KIB },
     Target { name: "connection_bytes", run: connection_bytes, max_heap: 4 * 1024 * KIB },
     Target { name: "connection_pair", run: connection_pair, max_heap: 16 * 1024 * KIB },
