@@ -30,6 +30,7 @@ impl Connection {
                     streams.session.refuse_inbound(codes::stream::SHUTDOWN);
                     // A GoAway alone, soon after the start, would tell the dialer that it was denied.
                     streams.session.ping_now();
+                    streams.answer_all();
                     streams.draining = Some(code);
                     streams.wake_open(&mut self.events);
                     self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));

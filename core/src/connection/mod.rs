@@ -61,6 +61,10 @@ pub const TRANSMIT_BUFFER: usize = 4 * (16 * 1024 + 12 + 18);
 /// Most bytes that one [`Connection::handle_recv`] takes, and most that wait for admission. Stops an
 /// authenticated peer that is not admitted yet from filling memory.
 pub const MAX_RECV: usize = 128 * 1024;
+/// How long the answer to an inbound stream's proposal waits for the application to say something, so that
+/// both leave together. Only answers that nobody waits for do: the dialer sent data or the end of the stream
+/// behind its proposal.
+pub const MAX_ANSWER_DELAY: Duration = Duration::from_millis(5);
 
 /// One secure, multiplexed connection, driven by its owner.
 ///
@@ -396,6 +400,7 @@ impl Connection {
             counters: &mut self.counters,
             served: &self.served,
             negotiation_deadline: self.now.saturating_add(self.config.negotiation_timeout),
+            answer_deadline: self.now.saturating_add(MAX_ANSWER_DELAY),
         };
         Some((streams, around))
     }

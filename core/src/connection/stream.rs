@@ -135,7 +135,9 @@ impl Stream<'_> {
         if let Some(reason) = lost {
             return Err(WriteError::ConnectionLost(reason));
         }
-        let (session, entry) = streams.and_then(|streams| streams.held(self.id)).ok_or(WriteError::Unknown)?;
+        let streams = streams.ok_or(WriteError::Unknown)?;
+        streams.answer_with_data(self.id);
+        let (session, entry) = streams.held(self.id).ok_or(WriteError::Unknown)?;
         if let EntryState::Refused(reason) = &entry.state {
             return Err(WriteError::Refused(reason.clone()));
         }

@@ -29,7 +29,7 @@ pub(super) struct Streams {
     accepting: Wake,
     /// Armed while `open` is blocked.
     pub(super) opening: Wake,
-    /// When each negotiation that is under way must be over.
+    /// When each negotiation that is under way must be over, and each answer held back must leave.
     deadlines: BTreeSet<(Instant, StreamId)>,
     /// When streams became possible.
     pub(super) since: Instant,
@@ -42,7 +42,7 @@ pub(super) struct Streams {
 /// One stream as the application sees it.
 pub(super) struct Entry {
     pub(super) state: EntryState,
-    /// When the negotiation must be over.
+    /// When the negotiation must be over; once it is, when our answer leaves at the latest.
     deadline: Instant,
     pub(super) readable: Wake,
     pub(super) writable: Wake,
@@ -171,6 +171,7 @@ pub(super) struct Surroundings<'c> {
     pub(super) counters: &'c mut Counters,
     pub(super) served: &'c ProtocolSet,
     pub(super) negotiation_deadline: Instant,
+    pub(super) answer_deadline: Instant,
 }
 
 impl Streams {
@@ -305,6 +306,11 @@ impl Streams {
         entry.state = EntryState::Agreed(protocol);
         self.deadlines.remove(&(entry.deadline, id));
         if entry.unaccepted {
+            if has_something_to_read(&mut self.session, id) {
+                entry.deadline = around.answer_deadline;
+                self.deadlines.insert((entry.deadline, id));
+                self.session.cork(id);
+            }
             self.incoming.push_back(id);
             around.counters.streams_accepted = around.counters.streams_accepted.saturating_add(1);
             if self.accepting.wake() {
@@ -356,8 +362,25 @@ impl Streams {
         }
     }
 
+    /// The application has something to say: if our answer was held back, it leaves with that.
+    pub(super) fn answer_with_data(&mut self, id: StreamId) {
+        if !self.deadlines.is_empty()
+            && let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_agreed())
+        {
+            self.deadlines.remove(&(entry.deadline, id));
+        }
+    }
+
+    /// Lets all answers leave that were held back.
+    pub(super) fn answer_all(&mut self) {
+        for (id, _) in self.entries.iter().filter(|(_, entry)| entry.is_agreed()) {
+            self.session.uncork(*id);
+        }
+    }
+
     /// The application's end of the stream: now, or as soon as the protocol is agreed.
     pub(super) fn finish(&mut self, id: StreamId) -> Result<(), yamux::WriteError> {
+        self.answer_with_data(id);
         let Some((session, entry)) = self.held(id) else { return Err(yamux::WriteError::Unknown) };
         if entry.finished || entry.finish_when_agreed {
             return Err(yamux::WriteError::Finished);
@@ -450,11 +473,15 @@ impl Streams {
         negotiation.into_iter().chain(self.session.poll_timeout()).min()
     }
 
-    /// Refuses the streams whose negotiation took too long.
+    /// Refuses the streams whose negotiation took too long, and sends the answers that waited in vain.
     pub(super) fn expire_negotiations(&mut self, now: Instant, around: &mut Surroundings<'_>) {
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
             self.deadlines.pop_first();
-            self.refuse(id, RefuseReason::TimedOut, around);
+            if self.entries.get(&id).is_some_and(Entry::is_agreed) {
+                self.session.uncork(id);
+            } else {
+                self.refuse(id, RefuseReason::TimedOut, around);
+            }
         }
     }
 

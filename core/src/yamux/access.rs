@@ -62,9 +62,28 @@ impl Session {
         let stream = self.held_stream(id).ok_or(WriteError::Unknown)?;
         check_writable(stream)?;
         stream.send_half = SendHalf::Finishing;
+        stream.corked = false;
         (stream.write_armed, stream.writable) = (false, false);
         self.refresh(id);
         Ok(())
+    }
+
+    /// Keeps back what is queued on a stream until more is written, the stream is finished or
+    /// [uncorked](Self::uncork): then all of it leaves together. Window updates do not wait.
+    pub fn cork(&mut self, id: StreamId) {
+        self.set_corked(id, true);
+    }
+
+    /// Lets what [`cork`](Self::cork) kept back leave.
+    pub fn uncork(&mut self, id: StreamId) {
+        self.set_corked(id, false);
+    }
+
+    fn set_corked(&mut self, id: StreamId, corked: bool) {
+        if let Some(stream) = self.held_stream(id) {
+            stream.corked = corked;
+            self.refresh(id);
+        }
     }
 
     /// True if bytes wait, false at the end of the stream; arms the event when blocked.
@@ -105,7 +124,9 @@ impl Session {
             return Err(WriteError::Blocked);
         }
         let written = write(&mut stream.send, quota, &mut self.spares);
-        if stream.is_ready() {
+        if core::mem::take(&mut stream.corked) {
+            self.refresh(id);
+        } else if stream.is_ready() {
             self.ready.insert(id, stream);
         }
         Ok(written)
@@ -129,7 +150,7 @@ impl Session {
 fn check_writable(stream: &Stream) -> Result<(), WriteError> {
     match stream.send_half {
         SendHalf::Open => Ok(()),
-        SendHalf::Finishing | SendHalf::Finished => Err(WriteError::Finished),
+        SendHalf::Finishing | SendHalf::Finished | SendHalf::Aborting => Err(WriteError::Finished),
         SendHalf::Reset(code) => Err(WriteError::Reset(code)),
         SendHalf::Shed => Err(WriteError::ResourceLimit),
     }

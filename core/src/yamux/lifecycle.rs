@@ -83,9 +83,15 @@ impl Session {
     }
 
     /// Aborts both halves with `code` and forgets the stream: unsent and unread data is dropped, and
-    /// so is what the remote still sends. Does nothing if there is no such stream.
+    /// so is what the remote still sends. What was [corked](Self::cork) leaves first. Does nothing if there
+    /// is no such stream.
     pub fn reset(&mut self, id: StreamId, code: u32) {
-        if self.held_stream(id).is_some() {
+        let can_flush = self.can_flush();
+        let Some(stream) = self.held_stream(id) else { return };
+        if core::mem::take(&mut stream.corked) && stream.has_sendable_data() && can_flush {
+            self.stop(id, code);
+            self.let_go(id, SendHalf::Aborting);
+        } else {
             self.abort(id, code);
         }
     }
@@ -125,17 +131,28 @@ impl Session {
     /// [`finish`](Self::finish) not before queued data and the FIN are framed. The stream is live
     /// until then: a remote that grants no credit holds it up.
     pub fn release(&mut self, id: StreamId) {
-        let can_flush = self.failed.is_none() && self.own_go_away != OwnGoAway::Sent;
+        let can_flush = self.can_flush();
         let Some(stream) = self.held_stream(id) else { return };
         if stream.send_half == SendHalf::Finishing && can_flush {
             self.stop(id, 0);
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.released = true;
-                (stream.readable, stream.writable) = (false, false);
-            }
+            self.let_go(id, SendHalf::Finishing);
         } else {
-            self.abort(id, 0);
+            self.reset(id, 0);
         }
+    }
+
+    /// Frames can still leave.
+    fn can_flush(&self) -> bool {
+        self.failed.is_none() && self.own_go_away != OwnGoAway::Sent
+    }
+
+    /// The application's handle is gone; the stream lives until what is queued was framed.
+    fn let_go(&mut self, id: StreamId, send_half: SendHalf) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.send_half = send_half;
+        stream.released = true;
+        (stream.readable, stream.writable) = (false, false);
+        self.refresh(id);
     }
 
     /// Changes the stream's share of the way out; see [`Priority`]. The remote is not told: what it sends
@@ -183,7 +200,7 @@ impl Session {
     }
 
     pub(super) fn owe_reset(&mut self, id: StreamId, code: u32) {
-        if self.failed.is_none() && self.own_go_away != OwnGoAway::Sent {
+        if self.can_flush() {
             self.resets.push_back((id, code));
         }
     }

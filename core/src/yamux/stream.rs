@@ -77,6 +77,8 @@ pub(super) enum SendHalf {
     Finishing,
     /// The FIN was framed.
     Finished,
+    /// The application reset the stream while output was corked; that is still to be framed, then the reset.
+    Aborting,
     /// The remote reset the stream.
     Reset(u32),
     /// We reset the stream because receive memory was short.
@@ -107,10 +109,13 @@ pub(super) struct Stream {
     pub(super) stopped: bool,
     /// The application's handle is gone; the entry lives until its FIN is framed.
     pub(super) released: bool,
-    /// Reset with this code once our FIN is framed, unless the remote has finished by then.
+    /// Reset with this code once our FIN is framed, unless the remote has finished by then, or once what was
+    /// corked is framed.
     pub(super) reset_after_fin: Option<u32>,
     /// A window update is to be sent.
     pub(super) update_due: bool,
+    /// What is queued waits for more to be written, so that it leaves in the same frame.
+    pub(super) corked: bool,
     /// The next change of the condition is to be told.
     pub(super) read_armed: bool,
     pub(super) write_armed: bool,
@@ -147,6 +152,7 @@ impl Stream {
             released: false,
             reset_after_fin: None,
             update_due: false,
+            corked: false,
             read_armed: true,
             write_armed: false,
             readable: false,
@@ -185,7 +191,7 @@ impl Stream {
 
     /// A data frame or a FIN can be framed now.
     pub(super) fn is_ready(&self) -> bool {
-        self.has_sendable_data() || (self.send_half == SendHalf::Finishing && self.send.is_empty())
+        !self.corked && (self.has_sendable_data() || (self.send_half == SendHalf::Finishing && self.send.is_empty()))
     }
 
     pub(super) fn has_sendable_data(&self) -> bool {
@@ -204,7 +210,7 @@ impl Stream {
 
     /// A frame other than data is to be sent.
     pub(super) fn has_control(&self) -> bool {
-        self.update_due || self.opening == Opening::AckDue
+        self.update_due || (self.opening == Opening::AckDue && !self.corked)
     }
 
     /// Drops input that was received and returns its credit.

@@ -189,15 +189,13 @@ impl Session {
         true
     }
 
-    /// Ends a stream whose FIN was framed and whose reader is gone.
+    /// Ends a stream whose last frame but the reset was framed and whose reader is gone.
     fn end_if_flushed(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get(&id) else { return };
-        if stream.send_half != SendHalf::Finished {
-            return;
-        }
-        match (stream.reset_after_fin, stream.recv_half) {
-            (Some(code), RecvHalf::Open) => self.abort(id, code),
-            _ if stream.released => self.forget(id),
+        match (stream.send_half, stream.reset_after_fin, stream.recv_half) {
+            (SendHalf::Finished, Some(code), RecvHalf::Open) => self.abort(id, code),
+            (SendHalf::Aborting, Some(code), _) if stream.send.is_empty() => self.abort(id, code),
+            (SendHalf::Finished, ..) if stream.released => self.forget(id),
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Connections over an in-memory transport in virtual time.
 
+mod answers;
 mod app;
 mod chaos;
 mod close;

@@ -209,6 +209,7 @@ fn data_sent_and_forgotten_arrives_although_the_sender_did_not_wait_for_the_answ
     pair.settle();
     assert_eq!(pair.listener.connection.accept(), Some(id));
     assert_eq!(read_all(&mut pair.listener.connection, id), (b"fire and forget".to_vec(), Ok(())));
+    pair.run_for(MAX_ANSWER_DELAY);
     assert_eq!(events(&mut pair, End::Dialer), []);
     assert_eq!(pair.dialer.connection.stats().streams, 0);
 }

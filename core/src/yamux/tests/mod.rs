@@ -1,3 +1,4 @@
+mod cork;
 mod headers;
 mod keep_alive;
 mod limits;
