@@ -33,7 +33,7 @@ use crate::{
     shared::Shared,
     task::ConnectionTask,
     time::{after, within},
-    waiters::Waiters,
+    waiters::{Waiters, Woken},
 };
 
 /// One node on the network: an identity, listeners and connections. Cheap to clone.
@@ -374,7 +374,7 @@ impl EndpointInner {
     }
 
     fn task_ended(&self) {
-        let mut woken = Vec::new();
+        let mut woken = Woken::new();
         self.state(|state| {
             state.live_tasks -= 1;
             if state.live_tasks == 0 {

@@ -20,7 +20,7 @@ use crate::{
     runtime::{Acceptor, Socket, Timer},
     shared::{Handle, Shared},
     time::after,
-    waiters::Waiters,
+    waiters::{Waiters, Woken},
 };
 
 /// Failures that wait for [`Listener::accept`]. Stops strangers, who cause them, from filling memory;
@@ -165,8 +165,8 @@ impl ListenerShared {
         Upgrade { listener: self.clone() }
     }
 
-    fn state<T>(&self, f: impl FnOnce(&mut State, &mut Vec<Waker>) -> T) -> T {
-        let mut woken = Vec::new();
+    fn state<T>(&self, f: impl FnOnce(&mut State, &mut Woken) -> T) -> T {
+        let mut woken = Woken::new();
         let result = f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), &mut woken);
         woken.into_iter().for_each(Waker::wake);
         result

@@ -20,7 +20,7 @@ use crate::{
     listener::Upgrade,
     output::{Filled, Output},
     services::{self, Service, ServiceState},
-    waiters::Waiters,
+    waiters::{Waiters, Woken},
 };
 
 /// Inbound streams that wait for the application. Stops a peer that opens streams faster than they
@@ -86,7 +86,7 @@ pub(crate) struct StreamState {
 /// What is done when the lock is released.
 #[derive(Default)]
 struct Effects {
-    woken: Vec<Waker>,
+    woken: Woken,
     services: Vec<(StreamId, Service)>,
     upgrade: Option<(Upgrade, Result<PeerId, CloseReason>)>,
 }
@@ -172,20 +172,26 @@ impl Shared {
     /// Sends on the caller's thread what waits, as far as the socket takes it. If somebody else is
     /// sending, it is left to them. The socket wakes the task, never the caller.
     pub(crate) fn flush(self: &Arc<Self>) {
-        let waiting = self.quietly(|inner| match inner.core() {
-            Ok(core) if core.wants_transmit() => inner.task.clone(),
-            _ => None,
-        });
-        let Some(task) = waiting else { return };
         let Some(mut output) = self.try_output() else { return };
-        if output.can_flush() {
+        let can_flush = output.can_flush();
+        if can_flush {
             let mut worker = self.endpoint.pool.take();
-            output.transmit(self, self.now(), &mut Context::from_waker(&task), &mut worker.scratch);
+            // If the socket is full, the task is woken below and registers itself.
+            let mut nobody = Context::from_waker(Waker::noop());
+            output.transmit(self, self.now(), &mut nobody, &mut worker.scratch);
             self.endpoint.pool.put(worker);
         }
         let needs_task = output.needs_task();
         drop(output);
-        self.with(|_| {}, |inner, woken| inner.flushed(needs_task, woken));
+        self.with(
+            |_| {},
+            |inner, woken| {
+                if can_flush {
+                    inner.flushed(needs_task, woken);
+                }
+                inner.output_released(woken);
+            },
+        );
     }
 
     /// Waits on the list that `list` names until `check` has a result.
@@ -228,7 +234,7 @@ impl Shared {
         self.endpoint.remove_connection(self.slot.id());
     }
 
-    fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T, wake: impl FnOnce(&mut Inner, &mut Vec<Waker>)) -> T {
+    fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T, wake: impl FnOnce(&mut Inner, &mut Woken)) -> T {
         let mut effects = Effects::default();
         let on_panic = WakeOnPanic(self);
         let mut inner = self.lock();
@@ -299,10 +305,18 @@ impl Inner {
         self.streams.remove(&id);
     }
 
-    /// The task runs: it need not be woken to transmit.
-    pub(crate) fn task_awake(&mut self, waker: &Waker) {
-        self.active = true;
+    /// Whom to wake when the task has something to do.
+    pub(crate) fn set_task(&mut self, waker: &Waker) {
         set_waker(&mut self.task, waker);
+    }
+
+    /// Tells the core the time, if a timer of its is due.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if let Ok(core) = self.core()
+            && core.poll_timeout().is_some_and(|deadline| deadline <= now)
+        {
+            core.handle_timeout(now);
+        }
     }
 
     /// Notes what the core had to send, and whether anybody will look again.
@@ -318,8 +332,7 @@ impl Inner {
         self.unsent = unsent;
     }
 
-    /// The task begins to run: whether there is work for the output. If not, handles wake the task when
-    /// there is.
+    /// The task looks whether there is work for the output. If not, handles wake it when there is.
     pub(crate) fn has_output(&mut self) -> bool {
         let unsent = self.unsent;
         self.active = unsent || self.core().is_ok_and(|core| core.wants_transmit() || core.wants_shutdown());
@@ -338,25 +351,31 @@ impl Inner {
         self.armed
     }
 
-    fn wake_to_transmit(&mut self, woken: &mut Vec<Waker>) {
+    fn wake_to_transmit(&mut self, woken: &mut Woken) {
         if !self.active && !self.broken && self.core.wants_transmit() {
             self.active = true;
             woken.extend(self.task.clone());
         }
     }
 
-    /// A handle has released the output. What came up meanwhile, and what it could not do, is the task's.
-    fn flushed(&mut self, needs_task: bool, woken: &mut Vec<Waker>) {
-        let wanted = std::mem::take(&mut self.output_wanted);
+    /// A handle has transmitted. What came up meanwhile, and what it could not do, is the task's.
+    fn flushed(&mut self, needs_task: bool, woken: &mut Woken) {
         self.active = needs_task;
         self.unsent |= needs_task;
-        if needs_task || wanted {
+        if needs_task {
             woken.extend(self.task.clone());
         }
         self.wake_to_transmit(woken);
     }
 
-    fn wake_for_command(&mut self, woken: &mut Vec<Waker>) {
+    /// A handle has released the output, which the task may have found taken.
+    fn output_released(&mut self, woken: &mut Woken) {
+        if std::mem::take(&mut self.output_wanted) {
+            woken.extend(self.task.clone());
+        }
+    }
+
+    fn wake_for_command(&mut self, woken: &mut Woken) {
         let earlier = |deadline: Instant| self.armed.is_none_or(|armed| deadline < armed);
         let must_know = self.is_done() || self.core.wants_shutdown() || self.core.poll_timeout().is_some_and(earlier);
         if must_know {
@@ -465,7 +484,7 @@ impl StreamState {
         self.refused.clone()
     }
 
-    fn wake_all(&mut self, woken: &mut Vec<Waker>) {
+    fn wake_all(&mut self, woken: &mut Woken) {
         woken.extend([self.reader.take(), self.writer.take(), self.negotiator.take()].into_iter().flatten());
     }
 }

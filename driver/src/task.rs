@@ -35,14 +35,26 @@ pub(crate) struct ConnectionTask {
     yielded: bool,
 }
 
-/// What a round is to do.
+/// What comes next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Todo {
+    /// Everybody who could have work for the task wakes it.
+    Sleep,
     /// There was nothing to send when it was last looked.
     Receive,
     Transmit,
     /// The connection is over.
     End,
+}
+
+/// Whether a round without input transmits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The record side may be there to be taken.
+    Always,
+    IfAny,
+    /// It was just tried in vain: the socket is full, or a handle has the output. Either wakes the task.
+    Never,
 }
 
 struct Received {
@@ -60,55 +72,72 @@ impl ConnectionTask {
         Self { shared, reader, opener: None, timer, deadline: None, yielded: false }
     }
 
+    /// Reads before it looks for anything else: a message that came is taken under one lock, and a task that
+    /// was woken by a handle which has flushed since finds out at little cost.
     fn drive(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         let mut now = self.shared.now();
-        let mut todo = self.begin(cx, now);
-        let mut is_busy = false;
+        let mut output = if self.opener.is_none() { Look::Always } else { Look::IfAny };
+        let (mut sent, mut failed, mut is_busy) = (Progress::Nothing, false, false);
         for _ in 0..ROUNDS {
-            if todo == Todo::End {
-                return Poll::Ready(());
-            }
-            if self.should_yield() {
-                break;
-            }
-            let (sent, failed) = match todo {
-                Todo::Transmit => self.transmit(cx, now, &mut worker.scratch),
-                _ => (Progress::Nothing, false),
-            };
             let received = self.receive(cx, now, worker, failed);
             is_busy |= sent == Progress::Much || received.progress == Progress::Much;
-            let moved = sent != Progress::Nothing || received.progress != Progress::Nothing;
-            todo = if moved {
-                received.next.max(if sent == Progress::Much { Todo::Transmit } else { Todo::Receive })
-            } else if self.sleep(cx, (!is_busy).then_some(&mut worker.spares)).is_ready() {
-                self.begin(cx, self.shared.now())
-            } else {
-                return Poll::Pending;
+            let todo = match received.progress {
+                Progress::Nothing if sent == Progress::Much => Todo::Transmit,
+                Progress::Nothing => {
+                    let spares = (!is_busy).then_some(&mut worker.spares);
+                    self.settle(cx, now, spares, output)
+                }
+                _ => received.next.max(if sent == Progress::Much { Todo::Transmit } else { Todo::Receive }),
             };
             if received.progress == Progress::Much {
                 now = self.shared.now();
+            }
+            sent = Progress::Nothing;
+            match todo {
+                Todo::End => return Poll::Ready(()),
+                Todo::Transmit if self.should_yield() => break,
+                Todo::Transmit => {
+                    (sent, failed) = self.transmit(cx, now, &mut worker.scratch);
+                    output = if sent == Progress::Nothing { Look::Never } else { Look::IfAny };
+                }
+                Todo::Receive => output = Look::IfAny,
+                Todo::Sleep => match self.timer.poll_expired(cx) {
+                    Poll::Ready(()) => (now, output) = (self.shared.now(), Look::IfAny),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Tells the core the time.
-    fn begin(&mut self, cx: &mut Context<'_>, now: Instant) -> Todo {
-        let is_attached = self.opener.is_none();
-        self.shared.task(|inner| {
-            inner.task_awake(cx.waker());
-            if let Ok(core) = inner.core()
-                && core.poll_timeout().is_some_and(|deadline| deadline <= now)
-            {
-                core.handle_timeout(now);
+    /// Nothing came: looks for everything else that there may be to do, and prepares for sleep. Blocks go back
+    /// to the worker, unless there will be use for them at once.
+    fn settle(&mut self, cx: &mut Context<'_>, now: Instant, spares: Option<&mut SpareBlocks>, output: Look) -> Todo {
+        let (todo, deadline, is_idle) = self.shared.task(|inner| {
+            inner.set_task(cx.waker());
+            inner.expire(now);
+            if inner.is_done() {
+                return (Todo::End, None, false);
             }
-            match inner.is_done() {
-                true => Todo::End,
-                false if inner.has_output() || is_attached => Todo::Transmit,
-                false => Todo::Receive,
+            if output == Look::Always || (output == Look::IfAny && inner.has_output()) {
+                return (Todo::Transmit, None, false);
             }
-        })
+            if let (Some(spares), Ok(core)) = (spares, inner.core()) {
+                core.reclaim_spare_blocks(spares);
+            }
+            (Todo::Sleep, inner.arm(), inner.core().is_ok_and(|core| core.is_idle()))
+        });
+        if todo == Todo::Sleep {
+            if is_idle {
+                self.rest();
+            }
+            if deadline != self.deadline {
+                self.timer.reset(deadline);
+                self.deadline = deadline;
+            }
+        }
+        todo
     }
 
     /// Once, between the handshake and its last message: the application that dialed was just woken, and
@@ -119,27 +148,6 @@ impl ConnectionTask {
         }
         self.yielded = self.shared.quietly(|inner| inner.opened().is_some());
         self.yielded
-    }
-
-    /// Arms the timer. Blocks go back to the worker, unless there will be use for them at once.
-    fn sleep(&mut self, cx: &mut Context<'_>, spares: Option<&mut SpareBlocks>) -> Poll<()> {
-        let (deadline, done, idle) = self.shared.quietly(|inner| {
-            if let (Some(spares), Ok(core)) = (spares, inner.core()) {
-                core.reclaim_spare_blocks(spares);
-            }
-            (inner.arm(), inner.is_done(), inner.core().is_ok_and(|core| core.is_idle()))
-        });
-        if done {
-            return Poll::Ready(());
-        }
-        if idle {
-            self.rest();
-        }
-        if deadline != self.deadline {
-            self.timer.reset(deadline);
-            self.deadline = deadline;
-        }
-        self.timer.poll_expired(cx)
     }
 
     /// Gives memory back that an idle connection does not need.
@@ -195,6 +203,7 @@ impl ConnectionTask {
             None => Err(data),
         };
         self.shared.task(|inner| {
+            inner.expire(now);
             let Ok(core) = inner.core() else { return Todo::End };
             if is_much {
                 core.lend_spare_blocks(spares);

@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, task::Waker};
 
+use smallvec::SmallVec;
+
+/// Wakers that are woken when no lock is held any more. There is mostly one, which needs no allocation.
+pub(crate) type Woken = SmallVec<[Waker; 4]>;
+
 /// One waker for each waiting future, woken in the order in which they began to wait.
 ///
 /// Bounded by the number of futures that exist: each removes itself when it is dropped.
@@ -29,7 +34,7 @@ impl Waiters {
     }
 
     /// Moves all wakers to `woken`, to be woken when no lock is held.
-    pub(crate) fn wake_into(&mut self, woken: &mut Vec<Waker>) {
+    pub(crate) fn wake_into(&mut self, woken: &mut Woken) {
         woken.extend(std::mem::take(&mut self.wakers).into_values());
     }
 }

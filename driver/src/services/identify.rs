@@ -18,6 +18,7 @@ use crate::{
     shared::Shared,
     stream::Stream,
     time::{after, within},
+    waiters::Woken,
 };
 
 /// Asks the peer who it is.
@@ -164,7 +165,7 @@ async fn read(shared: &Shared, authenticated: PublicKey, stream: &mut Stream) ->
 
 /// Notes what the peer has said and tells those who wait for it.
 fn learn(shared: &Arc<Shared>, change: impl FnOnce(&mut RemoteInfo)) {
-    let mut woken = Vec::new();
+    let mut woken = Woken::new();
     shared.task(|inner| {
         let services = inner.services();
         let remote = services.remote.get_or_insert_default();
