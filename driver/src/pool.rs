@@ -12,8 +12,8 @@ use septa_core::{buf::SpareBlocks, connection::TRANSMIT_BUFFER};
 /// more pays an allocation, not memory for each idle connection.
 const MAX_KEPT: usize = 32;
 
-/// Blocks of 16 KiB that a worker keeps for reuse: what one stream has queued at most.
-const MAX_SPARE_BLOCKS: usize = 16;
+/// Blocks of 16 KiB that a worker keeps for reuse: as many as a connection may have.
+const MAX_SPARE_BLOCKS: usize = 64;
 
 /// What one task uses while it runs.
 pub(crate) struct Worker {

@@ -91,7 +91,7 @@ impl Default for Config {
             max_empty_frames: 16 * 1024,
             max_window: 32 * 1024 * 1024,
             keep_alive: Some(KeepAlive::default()),
-            spare_blocks: 16,
+            spare_blocks: 64,
             memory_budget: 128 * 1024 * 1024,
             memory: MemoryPool::default(),
         }

@@ -35,6 +35,7 @@ pub fn yamux_session(data: &[u8]) {
     world.wind_up();
 }
 
+const SPARE_BLOCKS: usize = 16;
 /// Inbound streams that a remote may reset before they are accepted.
 const MAX_UNACCEPTED_RESETS: u32 = 8;
 const DIALER: usize = 0;
@@ -92,6 +93,7 @@ impl World {
             send_quota: 1 + input.size() % (64 * 1024),
             max_frame_body: 1 + input.size() % (20 * 1024),
             max_unaccepted_resets: MAX_UNACCEPTED_RESETS,
+            spare_blocks: SPARE_BLOCKS,
             max_empty_frames: 64,
             max_window: INITIAL_WINDOW + extra,
             memory_budget: max_streams * INITIAL_WINDOW as usize + extra as usize,
@@ -476,7 +478,11 @@ impl World {
         self.settle();
         if !self.made_up && !self.over && !self.leaving {
             for session in &self.sides {
-                assert!(session.is_idle() && session.is_flushed() && session.memory_used() <= 16 * 17 * 1024);
+                assert!(
+                    session.is_idle()
+                        && session.is_flushed()
+                        && session.memory_used() <= (SPARE_BLOCKS + 1) * 16 * 1024
+                );
             }
             assert_eq!((self.config.memory.used(), self.config.memory.lent()), (0, 0), "memory is not given back");
         }
