@@ -69,7 +69,8 @@ impl Session {
     }
 
     /// Keeps back what is queued on a stream until more is written, the stream is finished or
-    /// [uncorked](Self::uncork): then all of it leaves together. Window updates do not wait.
+    /// [uncorked](Self::uncork): then all of it leaves together. Window updates do not wait. Does nothing
+    /// once the stream is finished.
     pub fn cork(&mut self, id: StreamId) {
         self.set_corked(id, true);
     }
@@ -80,7 +81,7 @@ impl Session {
     }
 
     fn set_corked(&mut self, id: StreamId, corked: bool) {
-        if let Some(stream) = self.held_stream(id) {
+        if let Some(stream) = self.held_stream(id).filter(|stream| stream.send_half == SendHalf::Open) {
             stream.corked = corked;
             self.refresh(id);
         }

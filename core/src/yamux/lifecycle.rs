@@ -83,12 +83,13 @@ impl Session {
     }
 
     /// Aborts both halves with `code` and forgets the stream: unsent and unread data is dropped, and
-    /// so is what the remote still sends. What was [corked](Self::cork) leaves first. Does nothing if there
-    /// is no such stream.
+    /// so is what the remote still sends. What was [corked](Self::cork) leaves first if there is credit for
+    /// it. Does nothing if there is no such stream.
     pub fn reset(&mut self, id: StreamId, code: u32) {
         let can_flush = self.can_flush();
         let Some(stream) = self.held_stream(id) else { return };
-        if core::mem::take(&mut stream.corked) && stream.has_sendable_data() && can_flush {
+        // A reset does not wait for credit: a remote that grants none would hold the stream up.
+        if core::mem::take(&mut stream.corked) && stream.can_send_all() && can_flush {
             self.stop(id, code);
             self.let_go(id, SendHalf::Aborting);
         } else {

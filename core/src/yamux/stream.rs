@@ -198,6 +198,12 @@ impl Stream {
         !self.send.is_empty() && self.send_window.credit() > 0
     }
 
+    /// There are bytes to send, and credit for all of them.
+    pub(super) fn can_send_all(&self) -> bool {
+        let credit = usize::try_from(self.send_window.credit()).unwrap_or(usize::MAX);
+        !self.send.is_empty() && self.send.len() <= credit
+    }
+
     /// Written bytes or a FIN are still to be framed.
     pub(super) fn is_unflushed(&self) -> bool {
         !self.send.is_empty() || self.send_half == SendHalf::Finishing

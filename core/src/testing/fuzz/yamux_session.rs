@@ -478,11 +478,8 @@ impl World {
         self.settle();
         if !self.made_up && !self.over && !self.leaving {
             for session in &self.sides {
-                assert!(
-                    session.is_idle()
-                        && session.is_flushed()
-                        && session.memory_used() <= (SPARE_BLOCKS + 1) * 16 * 1024
-                );
+                assert!(session.is_idle() && session.is_flushed());
+                assert!(session.memory_used() <= (SPARE_BLOCKS + 1) * 16 * 1024);
             }
             assert_eq!((self.config.memory.used(), self.config.memory.lent()), (0, 0), "memory is not given back");
         }

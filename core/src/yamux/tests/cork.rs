@@ -82,12 +82,22 @@ fn a_reset_does_not_wait_for_credit() {
     let mut session = listener(quiet());
     recv(&mut session, &[update(SYN, 1, 0)]).unwrap();
     assert_eq!(session.accept(), Some(id(1)));
-    session.write(id(1), &vec![0; 256 * 1024]).unwrap();
+    session.write(id(1), &vec![0; 256 * 1024 - 1]).unwrap();
     transmit(&mut session);
-    session.write(id(1), b"no credit").unwrap();
+    session.write(id(1), b"more than one byte").unwrap();
     session.cork(id(1));
     session.reset(id(1), 7);
     assert_eq!(sent(&mut session), [(WindowUpdate, RST, 1, 7)]);
+}
+
+#[test]
+fn a_finished_stream_is_not_corked() {
+    let mut session = accepted();
+    session.write(id(1), b"all").unwrap();
+    session.finish(id(1)).unwrap();
+    session.cork(id(1));
+    session.release(id(1));
+    assert_eq!(sent(&mut session), [(Data, FIN, 1, 3), (WindowUpdate, RST, 1, 0)]);
 }
 
 #[test]
