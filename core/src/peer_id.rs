@@ -107,6 +107,11 @@ impl PeerId {
             _ => None,
         }
     }
+
+    /// The id contains an encoded key, which nobody has looked at.
+    pub(crate) fn is_inlined(&self) -> bool {
+        self.as_bytes().first() == Some(&IDENTITY)
+    }
 }
 
 impl FromStr for PeerId {

@@ -159,7 +159,8 @@ impl Connection {
     fn secure(&mut self, finished: Finished) {
         let Finished { peer, public_key, handshake_hash, muxer, sealer, opener } = finished;
         self.records = Records::new(sealer, opener);
-        let public_key = peer.public_key().is_none().then(|| Box::new(public_key));
+        // The id was made from the key, so that what it contains is the key: not decoded here, which is slow.
+        let public_key = (!peer.is_inlined()).then(|| Box::new(public_key));
         self.secured = Some(Box::new(Secured { peer, public_key, handshake_hash }));
         self.events.push(Event::Secured { peer });
         let muxer = if muxer.is_some() {
