@@ -31,7 +31,6 @@ pub use error::{
 pub use event::Event;
 pub use records::{Framed, Opened, RecordOpener, RecordSealer};
 pub use stats::Stats;
-
 pub use stream::Stream;
 
 pub use crate::yamux::{Priority, StreamId};
@@ -331,7 +330,7 @@ impl Connection {
         self.reason.as_ref()
     }
 
-    /// Smoothed round-trip time of Yamux pings, once one was answered.
+    /// Round-trip time of the last Yamux ping that was answered.
     pub fn rtt(&self) -> Option<Duration> {
         self.streams()?.session.rtt()
     }

@@ -4,6 +4,7 @@
 //! [`Connection::detach_records`](super::Connection::detach_records).
 
 use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
 
 use crate::{
     crypto::TAG_LEN,
@@ -48,9 +49,9 @@ impl Records {
 #[derive(Debug)]
 pub struct RecordSealer(Sealer);
 
-/// Records in their final layout whose bodies are still plaintext. Only a [`RecordSealer`] can get at
-/// the bytes, so that nothing leaves unsealed by mistake.
-#[derive(Debug, Default)]
+/// Records in their final layout whose bodies are still plaintext. As long as it lives only a
+/// [`RecordSealer`] can get at the bytes, so that nothing leaves unsealed by mistake.
+#[derive(Default)]
 pub struct Framed<'o>(pub(super) &'o mut [u8]);
 
 impl Framed<'_> {
@@ -62,6 +63,13 @@ impl Framed<'_> {
     /// There is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Without the content: that is plaintext.
+impl fmt::Debug for Framed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Framed").field("len", &self.len()).finish()
     }
 }
 
@@ -89,7 +97,7 @@ impl RecordSealer {
 }
 
 /// Opens records outside of their connection, and keeps the one that arrived in part: at most 65,537
-/// bytes, grown as they arrive, freed when it is complete.
+/// bytes, which may occupy twice as much, grown as they arrive, freed when it is complete.
 #[derive(Debug)]
 pub struct RecordOpener {
     opener: Opener,
@@ -98,7 +106,7 @@ pub struct RecordOpener {
 
 /// What a [`RecordOpener`] made of some input, for
 /// [`Connection::handle_opened`](super::Connection::handle_opened).
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Opened<'d> {
     /// A record that began in earlier input, opened.
     kept: Vec<u8>,
@@ -113,6 +121,17 @@ impl Opened<'_> {
     /// The plaintexts in the order in which they came.
     pub(super) fn plaintexts(&self) -> impl Iterator<Item = &[u8]> {
         Plaintexts(&self.kept).chain(Plaintexts(self.in_place))
+    }
+}
+
+/// Without the content: that is plaintext.
+impl fmt::Debug for Opened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened")
+            .field("received", &self.received)
+            .field("inside_record", &self.inside_record)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
     }
 }
 

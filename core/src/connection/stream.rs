@@ -127,16 +127,15 @@ impl Stream<'_> {
         })
     }
 
-    fn write_with<T>(
+    fn write_with(
         &mut self,
-        write: impl FnOnce(&mut yamux::Session, StreamId) -> Result<T, yamux::WriteError>,
-    ) -> Result<T, WriteError> {
+        write: impl FnOnce(&mut yamux::Session, StreamId) -> Result<usize, yamux::WriteError>,
+    ) -> Result<usize, WriteError> {
         let (streams, lost) = self.connection.streams_mut();
         if let Some(reason) = lost {
             return Err(WriteError::ConnectionLost(reason));
         }
         let streams = streams.ok_or(WriteError::Unknown)?;
-        streams.answer_with_data(self.id);
         let (session, entry) = streams.held(self.id).ok_or(WriteError::Unknown)?;
         if let EntryState::Refused(reason) = &entry.state {
             return Err(WriteError::Refused(reason.clone()));
@@ -148,12 +147,13 @@ impl Stream<'_> {
             entry.writable.arm();
             return Err(WriteError::Blocked);
         }
-        write(session, self.id).map_err(|error| {
-            if error == yamux::WriteError::Blocked {
-                entry.writable.arm();
-            }
-            write_error(error)
-        })
+        let outcome = write(session, self.id);
+        match outcome {
+            Ok(1..) => streams.answered(self.id),
+            Err(yamux::WriteError::Blocked) => entry.writable.arm(),
+            _ => {}
+        }
+        outcome.map_err(write_error)
     }
 }
 

@@ -362,8 +362,8 @@ impl Streams {
         }
     }
 
-    /// The application has something to say: if our answer was held back, it leaves with that.
-    pub(super) fn answer_with_data(&mut self, id: StreamId) {
+    /// The application has said something: if our answer was held back, it leaves with that.
+    pub(super) fn answered(&mut self, id: StreamId) {
         if !self.deadlines.is_empty()
             && let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_agreed())
         {
@@ -380,7 +380,6 @@ impl Streams {
 
     /// The application's end of the stream: now, or as soon as the protocol is agreed.
     pub(super) fn finish(&mut self, id: StreamId) -> Result<(), yamux::WriteError> {
-        self.answer_with_data(id);
         let Some((session, entry)) = self.held(id) else { return Err(yamux::WriteError::Unknown) };
         if entry.finished || entry.finish_when_agreed {
             return Err(yamux::WriteError::Finished);
@@ -388,6 +387,7 @@ impl Streams {
         if entry.is_writable_state() {
             session.finish(id)?;
             entry.finished = true;
+            self.answered(id);
         } else {
             entry.finish_when_agreed = true;
         }

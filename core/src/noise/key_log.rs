@@ -10,7 +10,8 @@ use crate::crypto::Provider;
 
 /// Is told the keys of every connection; see [`Credentials::dangerous_key_log`](super::Credentials::dangerous_key_log).
 ///
-/// Called once for each end of a handshake that succeeds, before its first record. Core writes to no file:
+/// Called once for each end that has come to the end of a handshake, before its first record. The dialer gets
+/// there before the listener, which may still refuse it. Core writes to no file:
 /// what becomes of the keys is up to the implementation.
 pub trait KeyLog: Send + Sync {
     /// Takes down the keys of one connection.

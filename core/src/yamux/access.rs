@@ -84,6 +84,8 @@ impl Session {
         if let Some(stream) = self.held_stream(id).filter(|stream| stream.send_half == SendHalf::Open) {
             stream.corked = corked;
             self.refresh(id);
+            self.ready.compact(&mut self.streams);
+            self.control.compact(&mut self.streams);
         }
     }
 

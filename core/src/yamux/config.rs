@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::{fmt, time::Duration};
 
 use super::MemoryPool;
+use crate::buf::BLOCK_LEN;
 
 /// Credit that every stream starts with in each direction, in bytes (yamux spec, flow control).
 ///
@@ -50,8 +51,9 @@ pub struct Config {
     pub max_window: u32,
     /// When to ping; `None` never pings: a silent remote is not noticed, and windows do not grow.
     pub keep_alive: Option<KeepAlive>,
-    /// Drained blocks of 16 KiB that the session keeps for reuse until its next keep-alive tick. A session
-    /// that was busy once must not hold more than that.
+    /// Drained blocks of 16 KiB that the session keeps for reuse, until its next keep-alive tick if it has
+    /// them; a driver can take them sooner. A session that was busy once must not hold more than that. They
+    /// are not received data: neither [`memory_budget`](Self::memory_budget) nor the pool counts them.
     pub spare_blocks: usize,
     /// Bytes that the remote can make the session hold in receive blocks. The promise is kept by
     /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit, and the windows of all streams
@@ -127,7 +129,7 @@ impl Config {
         } else if window_extra(self.max_window) > self.max_tuned_extra() {
             errors.push(ConfigError::WindowOverBudget);
         }
-        if self.memory.limits().hard_cap < INITIAL_WINDOW as usize {
+        if self.memory.limits().hard_cap < MIN_HARD_CAP {
             errors.push(ConfigError::HardCapTooSmall);
         }
         if self.memory.limits().window_loans > self.memory.limits().hard_cap {
@@ -194,7 +196,7 @@ pub enum ConfigError {
     #[error("max_window exceeds what memory_budget leaves beside max_streams times 256 KiB")]
     WindowOverBudget,
     /// Not even one stream could use its window.
-    #[error("the hard cap of the memory pool must be at least 256 KiB")]
+    #[error("the hard cap of the memory pool must be at least 272 KiB")]
     HardCapTooSmall,
     /// Windows would grow only for their streams to be reset.
     #[error("the memory pool lends more to windows than its hard cap")]
@@ -203,3 +205,6 @@ pub enum ConfigError {
 
 /// rust-yamux refuses longer bodies.
 const MAX_FRAME_BODY: usize = 1024 * 1024;
+
+/// A block is kept in hand beside what is occupied.
+const MIN_HARD_CAP: usize = INITIAL_WINDOW as usize + BLOCK_LEN;

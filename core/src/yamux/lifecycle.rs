@@ -92,6 +92,10 @@ impl Session {
         if core::mem::take(&mut stream.corked) && stream.can_send_all() && can_flush {
             self.stop(id, code);
             self.let_go(id, SendHalf::Aborting);
+            // A reset after `stop` has the last word.
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.reset_after_fin = Some(code);
+            }
         } else {
             self.abort(id, code);
         }

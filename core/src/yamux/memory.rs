@@ -20,7 +20,8 @@ pub struct MemoryLimits {
     /// to applications that do not read. At this bound a session that takes more resets its stream with
     /// the most unread bytes, with code 0x1002; from 7/8 of it on, so do sessions that have more than the
     /// bound divided by the number of sessions. Threads that receive at the same moment can exceed it by
-    /// what each takes in one call.
+    /// what each takes in one call. What a connection that has ended has left for the application to read
+    /// counts until that lets go of it, but is not taken away.
     pub hard_cap: usize,
 }
 
@@ -63,7 +64,7 @@ impl MemoryPool {
         self.0.lent.load(Relaxed)
     }
 
-    /// Bytes that blocks of received and unread data occupy, at most [`MemoryLimits::hard_cap`].
+    /// Bytes that blocks of received and unread data occupy; see [`MemoryLimits::hard_cap`].
     pub fn used(&self) -> usize {
         self.0.used.load(Relaxed)
     }

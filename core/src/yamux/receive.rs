@@ -324,7 +324,7 @@ impl Session {
     /// Hands a part of a body of which `left` bytes, this part included, are outstanding to its stream.
     fn handle_body(&mut self, target: Option<StreamId>, part: &[u8], left: u32) {
         let Some(id) = target else { return };
-        if self.streams.get(&id).is_some_and(|stream| !stream.stopped) {
+        if self.streams.get(&id).is_some_and(|stream| !stream.stopped && !stream.is_reset()) {
             self.make_room(id, part.len());
         }
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_reset()) else {

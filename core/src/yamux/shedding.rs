@@ -7,12 +7,10 @@ use super::{
 };
 
 impl Session {
-    /// When memory is getting short, a session with more than its share loses its fattest stream, so that
-    /// those with less need not. Looks at every stream, but only then.
+    /// When memory is getting short, a session with more than its share loses its fattest streams, so that
+    /// those with less need not. Looks at every stream for each that goes, but only then.
     pub(super) fn shed_above_share(&mut self) {
-        if self.account.is_above_share() {
-            self.shed_fattest();
-        }
+        while self.account.is_above_share() && self.shed_fattest() {}
     }
 
     /// Makes room for `more` bytes of this stream. When memory is exhausted, something of this session's
@@ -27,12 +25,11 @@ impl Session {
         }
     }
 
-    fn shed_fattest(&mut self) {
+    /// False if there is none with unread bytes.
+    fn shed_fattest(&mut self) -> bool {
         let unread = self.streams.iter().filter(|(_, stream)| stream.recv.capacity() > 0);
         let fattest = unread.max_by_key(|(_, stream)| stream.recv.capacity()).map(|(id, _)| *id);
-        if let Some(id) = fattest {
-            self.shed(id);
-        }
+        fattest.map(|id| self.shed(id)).is_some()
     }
 
     /// Resets the stream and drops what it has received. An application that holds it is told why.

@@ -107,7 +107,7 @@ pub(super) struct Stream {
     pub(super) recv_window: ReceiveWindow,
     /// The application does not read any more: input is dropped and its credit returned.
     pub(super) stopped: bool,
-    /// The application's handle is gone; the entry lives until its FIN is framed.
+    /// The application's handle is gone; the entry lives until its last frame is framed.
     pub(super) released: bool,
     /// Reset with this code once our FIN is framed, unless the remote has finished by then, or once what was
     /// corked is framed.

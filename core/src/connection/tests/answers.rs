@@ -93,3 +93,19 @@ fn a_close_lets_the_answers_leave_first() {
     assert_eq!(pair.now, now);
     assert_eq!(events(&mut pair, End::Dialer)[0], Event::Negotiated { id });
 }
+
+#[test]
+fn what_says_nothing_does_not_hold_the_answer_for_ever() {
+    let mut pair = open_pair();
+    let now = pair.now;
+    let id = pair.dialer.connection.open(now, &[ECHO]).unwrap();
+    pair.dialer.connection.stream(id).write(b"question").unwrap();
+    pair.settle();
+    // Not accepted yet, so it does not exist.
+    assert_eq!(pair.listener.connection.stream(id).write(b"early"), Err(WriteError::Unknown));
+    assert_eq!(pair.listener.connection.stream(id).finish(), Err(WriteError::Unknown));
+    assert_eq!(pair.listener.connection.accept(), Some(id));
+    assert_eq!(pair.listener.connection.stream(id).write(b""), Ok(0));
+    pair.run_for(MAX_ANSWER_DELAY);
+    assert_eq!(events(&mut pair, End::Dialer), [Event::Negotiated { id }]);
+}

@@ -36,7 +36,9 @@ impl Server {
     /// # Errors
     /// The client asks for more than is allowed.
     pub fn handle_recv(&mut self, now: Instant, data: &[u8]) -> Result<(), Error> {
-        self.stall.moved(now);
+        if !data.is_empty() {
+            self.stall.moved(now);
+        }
         let payload = match &mut self.state {
             State::Failed(error) => return Err(*error),
             State::Counting { .. } | State::Sending(_) => data.len(),

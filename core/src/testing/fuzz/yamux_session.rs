@@ -84,7 +84,7 @@ impl World {
         let memory = input.byte();
         // Windows may double twice, and memory may not even suffice for the initial ones.
         let extra = [0, 3 * INITIAL_WINDOW][usize::from(memory & 1)];
-        let hard_cap = (1 + usize::from(memory >> 1 & 7)) * INITIAL_WINDOW as usize;
+        let hard_cap = (1 + usize::from(memory >> 1 & 7)) * INITIAL_WINDOW as usize + 16 * 1024;
         let window_loans = if memory & 0x10 == 0 { hard_cap } else { 0 };
         let mut config = Config {
             max_streams,

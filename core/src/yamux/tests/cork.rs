@@ -66,6 +66,14 @@ fn a_reset_and_a_release_leave_behind_what_was_corked() {
 }
 
 #[test]
+fn a_reset_after_a_stop_carries_its_own_code() {
+    let mut session = corked();
+    session.stop(id(1), 5);
+    session.reset(id(1), 7);
+    assert_eq!(sent(&mut session), [(Data, ACK, 1, 2), (WindowUpdate, RST, 1, 7)]);
+}
+
+#[test]
 fn what_is_left_of_a_reset_stream_goes_with_a_reset_of_the_remote_and_with_the_session() {
     let mut session = corked();
     session.reset(id(1), 7);

@@ -279,10 +279,10 @@ fn the_default_limits_are_valid_and_all_errors_are_reported_at_once() {
     assert_eq!(untuned.validate(), Ok(()));
     assert_eq!(only(Config { max_window: 256 * 1024 - 1, ..untuned }), [ConfigError::WindowTooSmall]);
     let pool = |window_loans, hard_cap| MemoryPool::new(MemoryLimits { window_loans, hard_cap });
-    let least = Config { memory: pool(256 * 1024, 256 * 1024), ..Config::default() };
+    let least = Config { memory: pool(272 * 1024, 272 * 1024), ..Config::default() };
     assert_eq!(least.validate(), Ok(()));
-    assert_eq!(only(Config { memory: pool(256 * 1024 + 1, 256 * 1024), ..least.clone() }), [ConfigError::LoansOverCap]);
-    assert_eq!(only(Config { memory: pool(0, 256 * 1024 - 1), ..least }), [ConfigError::HardCapTooSmall]);
+    assert_eq!(only(Config { memory: pool(272 * 1024 + 1, 272 * 1024), ..least.clone() }), [ConfigError::LoansOverCap]);
+    assert_eq!(only(Config { memory: pool(0, 272 * 1024 - 1), ..least }), [ConfigError::HardCapTooSmall]);
     let zero = Some(KeepAlive { interval: Duration::ZERO, timeout: Duration::from_secs(1) });
     let wrong = Config {
         max_streams: usize::MAX,

@@ -112,6 +112,34 @@ fn what_the_remote_still_sends_to_a_stream_that_went_is_dropped_and_breaks_no_ru
 }
 
 #[test]
+fn the_rest_of_a_body_whose_stream_went_takes_no_other_stream() {
+    let config = capped(512 * KIB);
+    let (mut session, mut other) = (serving(&config, &[1, 3]), serving(&config, &[1, 3]));
+    fill(&mut session, 3, 64 * KIB);
+    recv(&mut session, &[frame(Data, NONE, 1, 256 * KIB as u32)]).unwrap();
+    (0..8).for_each(|_| recv(&mut session, &[vec![0; BLOCK_LEN]]).unwrap());
+    fill(&mut other, 1, 240 * KIB);
+    recv(&mut session, &[vec![0; 70 * KIB]]).unwrap();
+    assert_eq!((session.stats().streams_shed, config.memory.used()), (1, 304 * KIB));
+    // Memory is used up again, by somebody else, when the rest arrives.
+    fill(&mut other, 3, 144 * KIB);
+    recv(&mut session, &[vec![0; 58 * KIB]]).unwrap();
+    assert_eq!((session.stats().streams_shed, unread(&session, 3)), (1, Some(64 * KIB)));
+}
+
+#[test]
+fn a_hoarder_loses_at_once_what_makes_memory_short() {
+    let config = capped(512 * KIB);
+    let streams: Vec<u32> = (0..12).map(|n| 2 * n + 1).collect();
+    let (mut hoarder, mut other) = (serving(&config, &streams), serving(&config, &[1]));
+    streams.iter().for_each(|stream| fill(&mut hoarder, *stream, 32 * KIB));
+    fill(&mut other, 1, 112 * KIB);
+    assert_eq!(config.memory.used(), 496 * KIB);
+    recv(&mut hoarder, &[frame(Ping, SYN, 0, 1)]).unwrap();
+    assert_eq!((hoarder.stats().streams_shed, config.memory.used()), (2, 432 * KIB));
+}
+
+#[test]
 fn a_finished_stream_goes_without_a_reset_and_a_released_or_unaccepted_one_without_a_trace() {
     let config = capped(300 * KIB);
     let mut session = serving(&config, &[1, 3]);
