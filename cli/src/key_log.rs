@@ -39,9 +39,12 @@ impl KeyLogFile {
     }
 }
 
-/// The file may have been there before, open to others.
+/// The file may have been there before, open to others. What is no file, such as a terminal, keeps its mode.
 #[cfg(unix)]
 fn private(file: &File) -> std::io::Result<()> {
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
 }
 

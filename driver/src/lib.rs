@@ -6,8 +6,9 @@
 //! through the runtime, and nothing depends on the order in which a hash map iterates. Under a
 //! deterministic runtime the whole node is deterministic.
 //!
-//! Each connection has one task, which owns the socket. Handles lock the connection briefly and read
-//! or write directly; there is no channel and no second task between a stream and its connection.
+//! Each connection has one task, which owns the input of the socket and shares its output with handles that
+//! flush. Handles lock the connection briefly and read or write directly; there is no channel and no second
+//! task between a stream and its connection.
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -21,10 +21,11 @@ const SMALL: usize = 16 * 1024;
 
 /// The output of a connection's socket and what belongs in front of it.
 ///
-/// Its lock is held across system calls, so nobody waits for it: who finds it taken leaves the work to
-/// whoever has it ([`Shared::lock_output`]).
+/// Its lock is held across system calls, so nobody with something to send waits for it: who finds it taken leaves
+/// the work to whoever has it ([`Shared::lock_output`]).
 pub(crate) struct Output {
-    writer: Box<dyn SocketWriter>,
+    /// `None` once the task has ended: handles that live on must not keep the socket open.
+    writer: Option<Box<dyn SocketWriter>>,
     /// From the time when the record side was detached; until then the core seals.
     sealer: Option<RecordSealer>,
     /// What the socket did not take of the last buffer; empty and without memory most of the time.
@@ -81,7 +82,7 @@ impl Filled {
 
 impl Output {
     pub(crate) fn new(writer: Box<dyn SocketWriter>) -> Self {
-        Self { writer, sealer: None, unsent: Vec::new(), sent: 0, stalled: false, state: State::Open }
+        Self { writer: Some(writer), sealer: None, unsent: Vec::new(), sent: 0, stalled: false, state: State::Open }
     }
 
     /// Nothing will be sent for some time.
@@ -89,6 +90,12 @@ impl Output {
         if let Some(sealer) = &mut self.sealer {
             sealer.rest();
         }
+    }
+
+    /// Drops this half of the socket, for ever.
+    pub(crate) fn close(&mut self) {
+        (self.writer, self.sealer, self.unsent) = (None, None, Vec::new());
+        self.state = State::Failed;
     }
 
     /// The socket failed.
@@ -130,7 +137,7 @@ impl Output {
             if !self.unsent.is_empty() {
                 match self.write_unsent(shared, now, cx) {
                     Poll::Ready(Ok(())) => progress = Progress::Much,
-                    Poll::Ready(Err(_)) => self.fail(),
+                    Poll::Ready(Err(_)) => self.fail(shared),
                     Poll::Pending => return progress,
                 }
             }
@@ -139,12 +146,12 @@ impl Output {
                 progress = filled.progress();
                 match self.write(shared, now, cx, data) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => self.fail(),
+                    Poll::Ready(Err(_)) => self.fail(shared),
                     Poll::Pending => return Progress::Much,
                 }
             }
             if filled.shut_down {
-                self.half_close(cx);
+                self.half_close(shared, cx);
             }
             if filled.is_last() {
                 break;
@@ -154,11 +161,11 @@ impl Output {
     }
 
     /// Ends the output.
-    fn half_close(&mut self, cx: &mut Context<'_>) {
-        if self.state == State::Open {
-            match self.writer.poll_shutdown(cx) {
+    fn half_close(&mut self, shared: &Shared, cx: &mut Context<'_>) {
+        if let (State::Open, Some(writer)) = (self.state, &mut self.writer) {
+            match writer.poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => self.state = State::Finished,
-                Poll::Ready(Err(_)) => self.fail(),
+                Poll::Ready(Err(_)) => self.fail(shared),
                 Poll::Pending => {}
             }
         }
@@ -185,7 +192,7 @@ impl Output {
         });
         let sealed = sealer.seal(framed).unwrap_or_else(|_| {
             // All nonces of the key are used: nothing can be sent any more.
-            self.fail();
+            self.fail(shared);
             &[]
         });
         (sealed, filled)
@@ -194,9 +201,8 @@ impl Output {
     /// Writes all of `data`, or keeps the rest.
     fn write(&mut self, shared: &Arc<Shared>, now: Instant, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<()>> {
         let mut rest = data;
-        while !rest.is_empty() {
-            match self.writer.poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        while let (false, Some(writer)) = (rest.is_empty(), &mut self.writer) {
+            match poll_write(writer, cx, rest) {
                 Poll::Ready(Ok(count)) => {
                     self.taken(shared, now);
                     rest = rest.get(count..).unwrap_or_default();
@@ -215,9 +221,10 @@ impl Output {
     }
 
     fn write_unsent(&mut self, shared: &Arc<Shared>, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match self.writer.poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        while let (Some(rest), Some(writer)) =
+            (self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()), &mut self.writer)
+        {
+            match poll_write(writer, cx, rest) {
                 Poll::Ready(Ok(count)) => {
                     self.taken(shared, now);
                     self.sent += count;
@@ -247,8 +254,18 @@ impl Output {
         }
     }
 
-    fn fail(&mut self) {
+    /// The task looks at the output until it has told the core.
+    fn fail(&mut self, shared: &Shared) {
         self.state = State::Failed;
         self.unsent = Vec::new();
+        shared.quietly(|inner| inner.set_unsent(true));
+    }
+}
+
+/// A socket that takes nothing has failed.
+fn poll_write(writer: &mut Box<dyn SocketWriter>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    match writer.poll_write(cx, data) {
+        Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        outcome => outcome,
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Profile {
 #[derive(Default)]
 struct State {
     protocols: ProtocolSet,
-    /// The last record that was signed: signing it anew for each peer that asks would let peers make
-    /// this node compute.
+    /// The last record that was signed, so that not every question costs a signature. Peers that reach a
+    /// listener on all addresses by different ones get different records, and do cost one each.
     record: Option<SignedPeerRecord>,
     last_seq: u64,
 }

@@ -153,10 +153,13 @@ impl Shared {
         self.with(f, |_, _| {})
     }
 
-    /// The output, for the task. `None` while a handle is flushing; the task is woken afterwards.
-    pub(crate) fn lock_output(self: &Arc<Self>) -> Option<MutexGuard<'_, Output>> {
+    /// The output, for the task. `None` while a handle is flushing; `task` is woken afterwards.
+    pub(crate) fn lock_output(self: &Arc<Self>, task: &Waker) -> Option<MutexGuard<'_, Output>> {
         self.try_output().or_else(|| {
-            self.quietly(|inner| inner.output_wanted = true);
+            self.quietly(|inner| {
+                inner.set_task(task);
+                inner.output_wanted = true;
+            });
             self.try_output()
         })
     }
@@ -188,6 +191,8 @@ impl Shared {
             |inner, woken| {
                 if can_flush {
                     inner.flushed(needs_task, woken);
+                    // The first ping may have left, and its answer is waited for.
+                    inner.wake_for_command(woken);
                 }
                 inner.output_released(woken);
             },
@@ -225,6 +230,8 @@ impl Shared {
     /// The task is gone; nobody moves bytes any more.
     pub(crate) fn task_ended(self: &Arc<Self>) {
         let now = self.now();
+        // Waits for a handle that is flushing, which does not block.
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).close();
         self.task(|inner| {
             inner.task = None;
             if let Ok(core) = inner.core() {
@@ -339,12 +346,6 @@ impl Inner {
         self.active
     }
 
-    /// Input came: whether there is something to send now. If not, nobody looks for it again.
-    pub(crate) fn received(&mut self) -> bool {
-        self.active = self.core().is_ok_and(|core| core.wants_transmit());
-        self.active
-    }
-
     /// The deadline that the task is to arm its timer for.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
         self.armed = if self.broken { None } else { self.core.poll_timeout() };
@@ -361,7 +362,6 @@ impl Inner {
     /// A handle has transmitted. What came up meanwhile, and what it could not do, is the task's.
     fn flushed(&mut self, needs_task: bool, woken: &mut Woken) {
         self.active = needs_task;
-        self.unsent |= needs_task;
         if needs_task {
             woken.extend(self.task.clone());
         }
@@ -400,10 +400,12 @@ impl Inner {
                 }
                 Event::Incoming => self.take_inbound(effects),
                 Event::Negotiated { id } => self.stream_event(id, |state| state.wake_all(&mut effects.woken)),
-                Event::Refused { id, reason } => self.stream_event(id, |state| {
+                Event::Refused { id, reason } => {
+                    // Somebody may ask later.
+                    let state = self.stream_state(id);
                     state.refused = Some(reason);
                     state.wake_all(&mut effects.woken);
-                }),
+                }
                 Event::Readable { id } => self.stream_event(id, |state| effects.woken.extend(state.reader.take())),
                 Event::Writable { id } => self.stream_event(id, |state| effects.woken.extend(state.writer.take())),
                 Event::OpenUnblocked => self.opening.wake_into(&mut effects.woken),

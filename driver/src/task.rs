@@ -130,7 +130,7 @@ impl ConnectionTask {
         });
         if todo == Todo::Sleep {
             if is_idle {
-                self.rest();
+                self.rest(cx);
             }
             if deadline != self.deadline {
                 self.timer.reset(deadline);
@@ -151,18 +151,18 @@ impl ConnectionTask {
     }
 
     /// Gives memory back that an idle connection does not need.
-    fn rest(&mut self) {
+    fn rest(&mut self, cx: &mut Context<'_>) {
         if let Some(opener) = &mut self.opener {
             opener.rest();
         }
-        if let Some(mut output) = self.shared.lock_output() {
+        if let Some(mut output) = self.shared.lock_output(cx.waker()) {
             output.rest();
         }
     }
 
     /// Transmits, unless a handle is at it. Also says whether the output has failed.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> (Progress, bool) {
-        let Some(mut output) = self.shared.lock_output() else { return (Progress::Nothing, false) };
+        let Some(mut output) = self.shared.lock_output(cx.waker()) else { return (Progress::Nothing, false) };
         if self.opener.is_none() {
             self.opener = output.detach_records(&self.shared);
         }
@@ -213,7 +213,11 @@ impl ConnectionTask {
                 // No more was read than there is room for.
                 Err(data) => drop(core.handle_recv(now, data)),
             }
-            if inner.received() { Todo::Transmit } else { Todo::Receive }
+            match inner.is_done() {
+                true => Todo::End,
+                false if inner.has_output() => Todo::Transmit,
+                false => Todo::Receive,
+            }
         })
     }
 

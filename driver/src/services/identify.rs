@@ -95,8 +95,11 @@ async fn push_changes(shared: Arc<Shared>) {
         if due > runtime.now() && within(runtime, due, ending).await.is_some() {
             return;
         }
-        // The timer knows better than the clock whether it is time.
-        shared.task(|inner| inner.services().push.start(runtime.now().max(due)));
+        // The timer knows better than the clock whether it is time. A second task, begun between the end of one
+        // push and the look at the next, finds that started.
+        if !shared.task(|inner| inner.services().push.start(runtime.now().max(due))) {
+            continue;
+        }
         let outcome = match within(runtime, after(runtime, TIMEOUT), push(&shared)).await {
             Some(Ok(())) => PushOutcome::Sent,
             Some(Err(OpenStreamError::Refused(RefuseReason::Unsupported))) => PushOutcome::Unsupported,

@@ -77,6 +77,22 @@ fn what_a_full_socket_does_not_take_at_the_flush_leaves_later() {
 }
 
 #[test]
+fn handles_that_outlive_their_connection_do_not_keep_its_socket_open() {
+    let world = World::new(calm());
+    let calls = Arc::new(Calls::default());
+    world.run(async {
+        let (connection, mut stream) = counted_stream(&world, &calls).await;
+        assert_eq!(calls.halves.load(Relaxed), 2);
+        world.simulation.cut_network();
+        assert_eq!(connection.closed().await, CloseReason::KeepAliveTimeout);
+        world.simulation.sleep(Duration::from_millis(1)).await;
+        assert_eq!(calls.halves.load(Relaxed), 0);
+        stream.flush().await.unwrap();
+        assert!(stream.write_all(b"late").await.is_err());
+    });
+}
+
+#[test]
 fn flushes_of_several_streams_change_nothing_but_the_time() {
     for conditions in conditions(8) {
         let world = World::new(conditions);

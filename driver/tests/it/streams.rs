@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -318,6 +319,18 @@ fn small_writes_leave_together() {
         // 100 kB in records of 16 KiB, and not one for each write.
         let records = near.stats().records_sent - before;
         assert!((7..=10).contains(&records), "{records}");
+    });
+    world.end();
+}
+
+#[test]
+fn a_refusal_that_came_before_anybody_asked_is_told() {
+    let world = World::new(calm());
+    world.run(async {
+        let (near, _far, _listener) = world.connected().await;
+        let mut stream = near.open_stream(&[OTHER]).await.unwrap();
+        world.simulation.sleep(Duration::from_secs(1)).await;
+        assert_eq!(stream.negotiated().await, Err(OpenStreamError::Refused(RefuseReason::Unsupported)));
     });
     world.end();
 }
