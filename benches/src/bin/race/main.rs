@@ -103,8 +103,10 @@ fn failed(error: impl std::fmt::Display) -> ExitCode {
 
 fn race(race: &Race) -> Result<(), Box<dyn Error>> {
     let length = Duration::try_from_secs_f64(race.seconds)?;
+    let is_name = |text: &str| Scenario::ALL.iter().any(|scenario| scenario.name() == text);
     let chosen = |scenario: &Scenario| {
-        race.only.is_empty() || race.only.iter().any(|prefix| scenario.name().starts_with(prefix.as_str()))
+        let name = scenario.name();
+        race.only.is_empty() || race.only.iter().any(|only| name == only || (!is_name(only) && name.starts_with(only)))
     };
     let scenarios: Vec<Scenario> = Scenario::ALL.into_iter().filter(chosen).collect();
     if scenarios.is_empty() {
