@@ -47,9 +47,19 @@ impl Drop for Folder {
     }
 }
 
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running `septa listen`.
 struct Listen {
-    child: Child,
+    child: Running,
     lines: BufReader<ChildStdout>,
     address: String,
 }
@@ -62,8 +72,11 @@ impl Listen {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let mut listen =
-            Self { lines: BufReader::new(child.stdout.take().expect("a pipe")), child, address: String::new() };
+        let mut listen = Self {
+            lines: BufReader::new(child.stdout.take().expect("a pipe")),
+            child: Running(child),
+            address: String::new(),
+        };
         listen.address = listen.line_with("LISTENING ").trim_start_matches("LISTENING ").trim().to_owned();
         listen
     }
@@ -83,18 +96,11 @@ impl Listen {
     /// Sends SIGTERM and waits for the exit code; returns what else was printed.
     #[cfg(unix)]
     fn terminate(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
+        let pid = self.child.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).expect("output is text");
-        (self.child.wait().expect("the listener ends").code(), rest)
-    }
-}
-
-impl Drop for Listen {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        (self.child.0.wait().expect("the listener ends").code(), rest)
     }
 }
 
@@ -232,13 +238,14 @@ fn perf_tells_how_far_it_is_while_it_goes_on() {
     let listen = Listen::start(&["--perf"]);
     // More than can be sent in the two seconds that it is watched.
     let args = ["perf", &listen.address, "--upload", "1000G", "--verbose", "--json"];
-    let mut perf = Command::new(env!("CARGO_BIN_EXE_septa"))
+    let perf = Command::new(env!("CARGO_BIN_EXE_septa"))
         .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary runs");
-    let mut lines = BufReader::new(perf.stdout.take().expect("a pipe")).lines();
+    let mut perf = Running(perf);
+    let mut lines = BufReader::new(perf.0.stdout.take().expect("a pipe")).lines();
     let mut last = 0;
     for second in 1..=2 {
         let line = lines.next().expect("a line each second").expect("output is text");
@@ -249,8 +256,7 @@ fn perf_tells_how_far_it_is_while_it_goes_on() {
         last = uploaded;
     }
     assert!(last > 0, "nothing moved in two seconds");
-    perf.kill().expect("it still runs");
-    perf.wait().expect("it ends");
+    assert!(perf.0.try_wait().expect("its state is known").is_none(), "it still runs");
 }
 
 #[test]
