@@ -38,6 +38,10 @@ pub fn yamux_session(data: &[u8]) {
 const SPARE_BLOCKS: usize = 16;
 /// Inbound streams that a remote may reset before they are accepted.
 const MAX_UNACCEPTED_RESETS: u32 = 8;
+/// Frames that move nothing, in a row.
+const MAX_EMPTY_FRAMES: u32 = 64;
+/// An ACK, a FIN or a window update, and a reset.
+const EMPTY_FRAMES_OF_A_STREAM: usize = 3;
 const DIALER: usize = 0;
 const LISTENER: usize = 1;
 
@@ -94,7 +98,7 @@ impl World {
             max_frame_body: 1 + input.size() % (20 * 1024),
             max_unaccepted_resets: MAX_UNACCEPTED_RESETS,
             spare_blocks: SPARE_BLOCKS,
-            max_empty_frames: 64,
+            max_empty_frames: MAX_EMPTY_FRAMES,
             max_window: INITIAL_WINDOW + extra,
             memory_budget: max_streams * INITIAL_WINDOW as usize + extra as usize,
             memory: MemoryPool::new(MemoryLimits { window_loans, hard_cap }),
@@ -392,9 +396,13 @@ impl World {
         let outcome = session.handle_recv(self.now, &piece);
         assert_eq!(outcome.err(), session.violation());
         assert!(before.is_none() || before == session.violation(), "a violation is final");
-        // Those who cut many streams off before they are accepted look like an attacker.
-        let hasty = outcome == Err(Violation::RapidReset) && self.cut.len() > MAX_UNACCEPTED_RESETS as usize;
-        assert!(self.made_up || outcome.is_ok() || hasty, "{outcome:?} between honest ends");
+        // Those who cut many streams off, before they are accepted or without any data, look like an attacker.
+        let hasty = match outcome {
+            Err(Violation::RapidReset) => self.cut.len() > MAX_UNACCEPTED_RESETS as usize,
+            Err(Violation::EmptyFrameFlood) => EMPTY_FRAMES_OF_A_STREAM * self.cut.len() > MAX_EMPTY_FRAMES as usize,
+            _ => false,
+        };
+        assert!(self.made_up || outcome.is_ok() || hasty, "{outcome:?} between honest ends, {} cut", self.cut.len());
         self.leaving |= outcome.is_err() || session.remote_go_away().is_some();
         piece.len()
     }
