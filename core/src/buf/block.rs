@@ -74,6 +74,10 @@ impl SpareBlocks {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
         self.blocks.pop()
     }

@@ -55,13 +55,14 @@ impl ChunkQueue {
         }
     }
 
-    /// Appends bytes to send. Blocks are full size, so that drained ones can be reused, except for a
-    /// small write behind a shared chunk.
+    /// Appends bytes to send. Blocks behind one another are full size, so that drained ones can be reused. The
+    /// first one, and one behind a shared chunk, is sized to the data unless a drained block waits: a message that
+    /// leaves at once costs no 16 KiB.
     pub(super) fn append_outgoing(&mut self, mut data: &[u8], spares: &mut SpareBlocks) {
         while !data.is_empty() {
             if self.tail_room() == 0 {
-                let behind_shared = matches!(self.blocks.back(), Some(Block::Frozen { .. }));
-                let size = if behind_shared { data.len().clamp(MIN_BLOCK_LEN, BLOCK_LEN) } else { BLOCK_LEN };
+                let is_full_size = matches!(self.blocks.back(), Some(Block::Filling(_))) || !spares.is_empty();
+                let size = if is_full_size { BLOCK_LEN } else { data.len().clamp(MIN_BLOCK_LEN, BLOCK_LEN) };
                 self.push_block(size, spares);
             }
             let copied = self.fill_tail(data);

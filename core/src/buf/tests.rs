@@ -3,7 +3,10 @@ use std::{collections::VecDeque, vec, vec::Vec};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{ChunkQueue, SendQueue, SpareBlocks, block::BLOCK_LEN};
+use super::{
+    ChunkQueue, SendQueue, SpareBlocks,
+    block::{BLOCK_LEN, MIN_BLOCK_LEN},
+};
 
 const MAX_SPARES: usize = 16;
 
@@ -79,6 +82,15 @@ fn a_drained_full_block_is_reused_and_the_spare_list_is_bounded() {
     assert_eq!(spares.capacity(), (MAX_SPARES - 1) * BLOCK_LEN);
     spares.drop_all();
     assert_eq!(spares.capacity(), 0);
+}
+
+#[test]
+fn a_message_that_waits_alone_costs_no_full_block() {
+    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::new(MAX_SPARES));
+    queue.write(b"first", usize::MAX, &mut spares);
+    assert_eq!(queue.capacity(), MIN_BLOCK_LEN);
+    queue.write(&[0; MIN_BLOCK_LEN], usize::MAX, &mut spares);
+    assert_eq!(queue.capacity(), MIN_BLOCK_LEN + BLOCK_LEN, "more is coming");
 }
 
 #[test]

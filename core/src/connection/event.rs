@@ -122,15 +122,23 @@ impl Events {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Event> {
-        let event = self.queue.pop_front();
-        self.over |= event == Some(Event::Closed);
-        let busy = self.queue.capacity() > IDLE_CAPACITY;
+        let event = self.queue.pop_front()?;
+        self.over |= event == Event::Closed;
         // Behind `Open` a connection may stay idle for long.
-        if self.queue.is_empty() && (busy || event == Some(Event::Open)) {
+        self.give_back(if event == Event::Open { 0 } else { IDLE_CAPACITY });
+        Some(event)
+    }
+
+    /// Frees an empty queue that has room for more than `kept` events.
+    fn give_back(&mut self, kept: usize) {
+        if self.queue.is_empty() && self.queue.capacity() > kept {
             self.queue = VecDeque::new();
         }
-        event
     }
 
     /// Forgets everything about a stream that the application gave up.
@@ -141,6 +149,7 @@ impl Events {
             }
             _ => true,
         });
+        self.give_back(IDLE_CAPACITY);
     }
 
     pub(super) fn memory_used(&self) -> usize {

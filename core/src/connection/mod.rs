@@ -206,9 +206,16 @@ impl Connection {
 
     /// The next event, if any.
     #[must_use]
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        // Drivers ask after each call, mostly in vain.
+        let has_news = matches!(&self.phase, Phase::Open(streams) if streams.session.has_news());
+        if has_news || !self.events.is_empty() { self.next_event(has_news) } else { None }
+    }
+
+    fn next_event(&mut self, has_news: bool) -> Option<Event> {
         // Sending frees quota and releasing a stream frees its slot: the session reports that only here.
-        if matches!(&self.phase, Phase::Open(streams) if streams.session.has_news()) {
+        if has_news {
             self.after_input();
         }
         loop {

@@ -112,7 +112,7 @@ impl Connection {
         let mut used = 0_usize;
         while let Some(room) = out.get_mut(used..) {
             let is_first = used == 0 && !behind;
-            if !is_first && room.len() < MIN_RECORD_ROOM {
+            if !is_first && (room.len() < MIN_RECORD_ROOM || !self.wants_transmit()) {
                 break;
             }
             match self.frame_record(room) {
