@@ -11,7 +11,10 @@ use septa_core::{
     connection::{Framed, RecordOpener, RecordSealer},
 };
 
-use crate::{runtime::SocketWriter, shared::Shared};
+use crate::{
+    runtime::SocketWriter,
+    shared::{Inner, Shared},
+};
 
 /// Buffers that are sent before the sender looks at something else.
 const GATHERS: usize = 4;
@@ -54,6 +57,36 @@ pub(crate) enum Progress {
     Much,
 }
 
+/// What [`Output::transmit`] came to.
+#[derive(Clone, Copy)]
+pub(crate) struct Transmitted {
+    pub(crate) progress: Progress,
+    rest: Rest,
+    /// The task has to end, or to arm its timer earlier.
+    concerns_task: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    /// Look again: there is more, or more is likely by then.
+    More,
+    /// The socket is full.
+    Blocked,
+}
+
+impl Transmitted {
+    /// All has left that there was, and who has something to send from now on wakes the task.
+    pub(crate) fn is_all(&self) -> bool {
+        self.rest == Rest::Nothing && !self.concerns_task
+    }
+
+    fn after(self, before: Progress, concerned_task: bool) -> Self {
+        let progress = if self.progress == Progress::Nothing { before } else { self.progress };
+        Self { progress, concerns_task: self.concerns_task || concerned_task, ..self }
+    }
+}
+
 /// What the core had to send.
 #[derive(Clone, Copy)]
 pub(crate) struct Filled {
@@ -62,12 +95,13 @@ pub(crate) struct Filled {
     more: bool,
     /// Nothing follows, ever.
     shut_down: bool,
+    concerns_task: bool,
 }
 
 impl Filled {
     /// `length` bytes were framed; `rest` says whether something is left, `shut_down` that the output ends.
-    pub(crate) fn new(length: usize, rest: bool, shut_down: bool) -> Self {
-        Self { length, more: rest || length >= SMALL, shut_down }
+    pub(crate) fn new(length: usize, rest: bool, shut_down: bool, concerns_task: bool) -> Self {
+        Self { length, more: rest || length >= SMALL, shut_down, concerns_task }
     }
 
     /// Nobody looks again, so a handle with something to send must wake the task.
@@ -131,33 +165,68 @@ impl Output {
         now: Instant,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
-    ) -> Progress {
-        let mut progress = Progress::Nothing;
-        for _ in 0..GATHERS {
-            if !self.unsent.is_empty() {
-                match self.write_unsent(shared, now, cx) {
-                    Poll::Ready(Ok(())) => progress = Progress::Much,
-                    Poll::Ready(Err(_)) => self.fail(shared),
-                    Poll::Pending => return progress,
+    ) -> Transmitted {
+        let mut before = Progress::Nothing;
+        if !self.unsent.is_empty() {
+            match self.write_unsent(shared, now, cx) {
+                Poll::Ready(Ok(())) => before = Progress::Much,
+                Poll::Ready(Err(_)) => self.fail(shared),
+                Poll::Pending => {
+                    return Transmitted { progress: Progress::Nothing, rest: Rest::Blocked, concerns_task: false };
                 }
-            }
-            let (data, filled) = self.fill(shared, now, scratch);
-            if !data.is_empty() && self.state == State::Open {
-                progress = filled.progress();
-                match self.write(shared, now, cx, data) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => self.fail(shared),
-                    Poll::Pending => return Progress::Much,
-                }
-            }
-            if filled.shut_down {
-                self.half_close(shared, cx);
-            }
-            if filled.is_last() {
-                break;
             }
         }
-        progress
+        let ((), sent) = self.transmit_after(|_| {}, shared, now, cx, scratch);
+        sent.after(before, false)
+    }
+
+    /// [`transmit`](Self::transmit) when nothing is [unsent](Self::can_flush), behind a `write` under the same lock.
+    pub(crate) fn transmit_after<T>(
+        &mut self,
+        write: impl FnOnce(&mut Inner) -> T,
+        shared: &Arc<Shared>,
+        now: Instant,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> (T, Transmitted) {
+        let (written, data, filled) = self.fill(shared, now, scratch, write);
+        let mut sent = self.deliver(shared, now, cx, data, filled);
+        for _ in 1..GATHERS {
+            if sent.rest != Rest::More {
+                break;
+            }
+            let ((), data, filled) = self.fill(shared, now, scratch, |_| {});
+            sent = self.deliver(shared, now, cx, data, filled).after(sent.progress, sent.concerns_task);
+        }
+        (written, sent)
+    }
+
+    /// Writes what was taken from the core.
+    fn deliver(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Instant,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        filled: Filled,
+    ) -> Transmitted {
+        let mut sent = Transmitted {
+            progress: Progress::Nothing,
+            rest: if filled.is_last() { Rest::Nothing } else { Rest::More },
+            concerns_task: filled.concerns_task,
+        };
+        if !data.is_empty() && self.state == State::Open {
+            sent.progress = filled.progress();
+            match self.write(shared, now, cx, data) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.fail(shared),
+                Poll::Pending => return Transmitted { progress: Progress::Much, rest: Rest::Blocked, ..sent },
+            }
+        }
+        if filled.shut_down {
+            self.half_close(shared, cx);
+        }
+        sent
     }
 
     /// Ends the output.
@@ -171,31 +240,39 @@ impl Output {
         }
     }
 
-    /// Takes output from the core, which frames under its lock; sealing is done here, beside it. If there
-    /// is none, the handles must wake the task for more.
-    fn fill<'s>(&mut self, shared: &Arc<Shared>, now: Instant, scratch: &'s mut [u8]) -> (&'s [u8], Filled) {
+    /// Takes output from the core, which frames under its lock, after `write`; sealing is done here, beside it. If
+    /// there is none, the handles must wake the task for more.
+    fn fill<'s, T>(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Instant,
+        scratch: &'s mut [u8],
+        write: impl FnOnce(&mut Inner) -> T,
+    ) -> (T, &'s [u8], Filled) {
         let Some(sealer) = &mut self.sealer else {
-            let filled = shared.task(|inner| {
+            let (written, filled) = shared.task(|inner| {
+                let written = write(inner);
                 // The scratch is longer than the shortest allowed.
                 let length = inner.core().map_or(0, |core| core.poll_transmit(now, scratch).unwrap_or(0));
-                inner.filled(length)
+                (written, inner.filled(length))
             });
-            return (&scratch[..filled.length], filled);
+            return (written, &scratch[..filled.length], filled);
         };
-        let (framed, filled) = shared.task(|inner| {
+        let (written, framed, filled) = shared.task(|inner| {
+            let written = write(inner);
             let framed = match inner.core() {
                 Ok(core) if core.wants_transmit() => core.poll_frames(now, scratch).unwrap_or_default(),
                 _ => Framed::default(),
             };
             let filled = inner.filled(framed.len());
-            (framed, filled)
+            (written, framed, filled)
         });
         let sealed = sealer.seal(framed).unwrap_or_else(|_| {
             // All nonces of the key are used: nothing can be sent any more.
             self.fail(shared);
             &[]
         });
-        (sealed, filled)
+        (written, sealed, filled)
     }
 
     /// Writes all of `data`, or keeps the rest.

@@ -5,13 +5,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
     task::{Context, Poll, Waker},
 };
 
 use septa_core::{
     Connection as Core, Instant, PeerId, Role,
+    buf::SpareBlocks,
     connection::{CloseReason, Event, RefuseReason, StreamId, codes},
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     handles: AtomicUsize,
     inner: Mutex<Inner>,
     output: Mutex<Output>,
+    /// The task found the output taken, and must be woken when it is free.
+    output_wanted: AtomicBool,
 }
 
 pub(crate) struct Inner {
@@ -55,8 +58,6 @@ pub(crate) struct Inner {
     task: Option<Waker>,
     /// The socket did not take all of the last buffer, or failed under a handle that flushed.
     unsent: bool,
-    /// The task found the output taken, and must be woken when it is free.
-    output_wanted: bool,
     upgrade: Option<Upgrade>,
     opened: bool,
     ending: bool,
@@ -72,6 +73,14 @@ pub(crate) struct Inner {
     pub(crate) opening: Waiters,
     /// Who waits for the connection to open or to end.
     pub(crate) phase: Waiters,
+}
+
+/// What the task does before it sleeps.
+pub(crate) struct Settled {
+    /// What its timer is to be armed for.
+    pub(crate) deadline: Option<Instant>,
+    /// Memory can be given back.
+    pub(crate) is_idle: bool,
 }
 
 /// The futures that wait for one stream, and what its negotiation came to.
@@ -108,7 +117,6 @@ impl Shared {
             armed: None,
             task: None,
             unsent: false,
-            output_wanted: false,
             upgrade,
             opened: false,
             ending: false,
@@ -121,8 +129,17 @@ impl Shared {
             opening: Waiters::default(),
             phase: Waiters::default(),
         };
-        let (inner, output) = (Mutex::new(inner), Mutex::new(output));
-        Arc::new(Self { endpoint, slot, local, remote, role, handles: AtomicUsize::new(0), inner, output })
+        Arc::new(Self {
+            endpoint,
+            slot,
+            local,
+            remote,
+            role,
+            handles: AtomicUsize::new(0),
+            inner: Mutex::new(inner),
+            output: Mutex::new(output),
+            output_wanted: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -148,7 +165,7 @@ impl Shared {
         f(&mut self.lock())
     }
 
-    /// What the task itself does.
+    /// What the task itself does, or whoever has the output.
     pub(crate) fn task<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
         self.with(f, |_, _| {})
     }
@@ -156,12 +173,21 @@ impl Shared {
     /// The output, for the task. `None` while a handle is flushing; `task` is woken afterwards.
     pub(crate) fn lock_output(self: &Arc<Self>, task: &Waker) -> Option<MutexGuard<'_, Output>> {
         self.try_output().or_else(|| {
-            self.quietly(|inner| {
-                inner.set_task(task);
-                inner.output_wanted = true;
-            });
+            self.quietly(|inner| inner.set_task(task));
+            self.output_wanted.store(true, Ordering::Relaxed);
+            // Either this finds the output free now, or its holder finds the wish afterwards.
+            fence(Ordering::SeqCst);
             self.try_output()
         })
+    }
+
+    /// Releases the output, which the task may have found taken.
+    fn release_output(self: &Arc<Self>, output: MutexGuard<'_, Output>) {
+        drop(output);
+        fence(Ordering::SeqCst);
+        if self.output_wanted.load(Ordering::Relaxed) && self.output_wanted.swap(false, Ordering::Relaxed) {
+            self.wake_task();
+        }
     }
 
     fn try_output(&self) -> Option<MutexGuard<'_, Output>> {
@@ -175,28 +201,34 @@ impl Shared {
     /// Sends on the caller's thread what waits, as far as the socket takes it. If somebody else is
     /// sending, it is left to them. The socket wakes the task, never the caller.
     pub(crate) fn flush(self: &Arc<Self>) {
-        let Some(mut output) = self.try_output() else { return };
-        let can_flush = output.can_flush();
-        if can_flush {
-            let mut worker = self.endpoint.pool.take();
-            // If the socket is full, the task is woken below and registers itself.
-            let mut nobody = Context::from_waker(Waker::noop());
-            output.transmit(self, self.now(), &mut nobody, &mut worker.scratch);
-            self.endpoint.pool.put(worker);
+        self.flush_after(|_| {});
+    }
+
+    /// Writes something with `write`, then [flushes](Self::flush). If that works out, the task never hears of it.
+    pub(crate) fn flush_after<T>(self: &Arc<Self>, write: impl FnOnce(&mut Inner) -> T) -> T {
+        // Who has the output may not look again, so the task must, if it was not told yet.
+        let Some(mut output) = self.try_output() else { return self.transfer(write) };
+        if !output.can_flush() {
+            self.release_output(output);
+            return self.transfer(write);
         }
+        let mut worker = self.endpoint.pool.take();
+        // If the socket is full, the task is woken below and registers itself.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let (written, sent) = output.transmit_after(write, self, self.now(), &mut nobody, &mut worker.scratch);
+        self.endpoint.pool.put(worker);
         let needs_task = output.needs_task();
-        drop(output);
-        self.with(
-            |_| {},
-            |inner, woken| {
-                if can_flush {
+        self.release_output(output);
+        if needs_task || !sent.is_all() {
+            self.with(
+                |_| {},
+                |inner, woken| {
                     inner.flushed(needs_task, woken);
-                    // The first ping may have left, and its answer is waited for.
                     inner.wake_for_command(woken);
-                }
-                inner.output_released(woken);
-            },
-        );
+                },
+            );
+        }
+        written
     }
 
     /// Waits on the list that `list` names until `check` has a result.
@@ -220,10 +252,12 @@ impl Shared {
 
     /// Ends the connection without a goodbye.
     pub(crate) fn kill(self: &Arc<Self>) {
-        let task = self.task(|inner| {
-            inner.killed = true;
-            inner.task.clone()
-        });
+        self.task(|inner| inner.killed = true);
+        self.wake_task();
+    }
+
+    fn wake_task(&self) {
+        let task = self.quietly(|inner| inner.task.clone());
         task.into_iter().for_each(Waker::wake);
     }
 
@@ -250,11 +284,11 @@ impl Shared {
         wake(&mut inner, &mut effects.woken);
         drop(inner);
         drop(on_panic);
-        effects.woken.into_iter().for_each(Waker::wake);
-        for (id, service) in effects.services {
+        effects.woken.drain(..).for_each(Waker::wake);
+        for (id, service) in effects.services.drain(..) {
             services::spawn(self, id, service);
         }
-        if let Some((upgrade, outcome)) = effects.upgrade {
+        if let Some((upgrade, outcome)) = effects.upgrade.take() {
             upgrade.done(self, outcome);
         }
         result
@@ -330,7 +364,8 @@ impl Inner {
     pub(crate) fn filled(&mut self, length: usize) -> Filled {
         let (rest, shut_down) =
             self.core().map_or((false, false), |core| (core.wants_transmit(), core.wants_shutdown()));
-        let filled = Filled::new(length, rest, shut_down);
+        // The first ping may be leaving, and its answer is waited for.
+        let filled = Filled::new(length, rest, shut_down, self.concerns_task());
         self.active = !filled.is_last();
         filled
     }
@@ -346,10 +381,15 @@ impl Inner {
         self.active
     }
 
-    /// The deadline that the task is to arm its timer for.
-    pub(crate) fn arm(&mut self) -> Option<Instant> {
+    /// The task will sleep unless there is input, and `task` wakes it. Blocks that the core does not need go to
+    /// `spares`.
+    pub(crate) fn settle(&mut self, task: &Waker, spares: Option<&mut SpareBlocks>) -> Settled {
+        self.set_task(task);
+        if let (Some(spares), Ok(core)) = (spares, self.core()) {
+            core.reclaim_spare_blocks(spares);
+        }
         self.armed = if self.broken { None } else { self.core.poll_timeout() };
-        self.armed
+        Settled { deadline: self.armed, is_idle: self.core().is_ok_and(|core| core.is_idle()) }
     }
 
     fn wake_to_transmit(&mut self, woken: &mut Woken) {
@@ -368,19 +408,16 @@ impl Inner {
         self.wake_to_transmit(woken);
     }
 
-    /// A handle has released the output, which the task may have found taken.
-    fn output_released(&mut self, woken: &mut Woken) {
-        if std::mem::take(&mut self.output_wanted) {
+    fn wake_for_command(&mut self, woken: &mut Woken) {
+        if self.concerns_task() {
             woken.extend(self.task.clone());
         }
     }
 
-    fn wake_for_command(&mut self, woken: &mut Woken) {
+    /// The task has to end, or to arm its timer earlier.
+    fn concerns_task(&self) -> bool {
         let earlier = |deadline: Instant| self.armed.is_none_or(|armed| deadline < armed);
-        let must_know = self.is_done() || self.core.wants_shutdown() || self.core.poll_timeout().is_some_and(earlier);
-        if must_know {
-            woken.extend(self.task.clone());
-        }
+        self.is_done() || self.core.wants_shutdown() || self.core.poll_timeout().is_some_and(earlier)
     }
 
     /// Turns the core's events into wake-ups.

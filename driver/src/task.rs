@@ -12,7 +12,7 @@ use crate::{
     output::Progress,
     pool::Worker,
     runtime::{SocketReader, Timer},
-    shared::Shared,
+    shared::{Settled, Shared},
 };
 
 /// Rounds of transmit and receive before other tasks get their turn. More than one: a task that
@@ -36,11 +36,10 @@ pub(crate) struct ConnectionTask {
 }
 
 /// What comes next.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Todo {
-    /// Everybody who could have work for the task wakes it.
-    Sleep,
-    /// There was nothing to send when it was last looked.
+    /// Sleep, unless there is input: everybody else who could have work for the task wakes it.
+    Settled,
     Receive,
     Transmit,
     /// The connection is over.
@@ -76,33 +75,35 @@ impl ConnectionTask {
     /// was woken by a handle which has flushed since finds out at little cost.
     fn drive(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
         let mut now = self.shared.now();
-        let mut output = if self.opener.is_none() { Look::Always } else { Look::IfAny };
-        let (mut sent, mut failed, mut is_busy) = (Progress::Nothing, false, false);
+        let mut look = if self.opener.is_none() { Look::Always } else { Look::IfAny };
+        let (mut sent, mut failed, mut is_busy, mut is_settled) = (Progress::Nothing, false, false, false);
         for _ in 0..ROUNDS {
-            let received = self.receive(cx, now, worker, failed);
+            let received = self.receive(cx, now, worker, is_busy, failed);
             is_busy |= sent == Progress::Much || received.progress == Progress::Much;
-            let todo = match received.progress {
-                Progress::Nothing if sent == Progress::Much => Todo::Transmit,
-                Progress::Nothing => {
-                    let spares = (!is_busy).then_some(&mut worker.spares);
-                    self.settle(cx, now, spares, output)
-                }
-                _ => received.next.max(if sent == Progress::Much { Todo::Transmit } else { Todo::Receive }),
+            let todo = match (received.next, sent) {
+                (Todo::End, _) => Todo::End,
+                // Much has left, so there is probably more by now.
+                (_, Progress::Much) => Todo::Transmit,
+                _ if received.progress != Progress::Nothing => received.next,
+                _ if is_settled => Todo::Settled,
+                _ => self.settle(cx, now, (!is_busy).then_some(&mut worker.spares), look),
             };
             if received.progress == Progress::Much {
                 now = self.shared.now();
             }
             sent = Progress::Nothing;
+            is_settled = todo == Todo::Settled;
             match todo {
                 Todo::End => return Poll::Ready(()),
                 Todo::Transmit if self.should_yield() => break,
                 Todo::Transmit => {
                     (sent, failed) = self.transmit(cx, now, &mut worker.scratch);
-                    output = if sent == Progress::Nothing { Look::Never } else { Look::IfAny };
+                    look = if sent == Progress::Nothing { Look::Never } else { Look::IfAny };
                 }
-                Todo::Receive => output = Look::IfAny,
-                Todo::Sleep => match self.timer.poll_expired(cx) {
-                    Poll::Ready(()) => (now, output) = (self.shared.now(), Look::IfAny),
+                Todo::Receive => look = Look::IfAny,
+                Todo::Settled if received.progress != Progress::Nothing => {}
+                Todo::Settled => match self.timer.poll_expired(cx) {
+                    Poll::Ready(()) => (now, look, is_settled) = (self.shared.now(), Look::IfAny, false),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -113,31 +114,31 @@ impl ConnectionTask {
 
     /// Nothing came: looks for everything else that there may be to do, and prepares for sleep. Blocks go back
     /// to the worker, unless there will be use for them at once.
-    fn settle(&mut self, cx: &mut Context<'_>, now: Instant, spares: Option<&mut SpareBlocks>, output: Look) -> Todo {
-        let (todo, deadline, is_idle) = self.shared.task(|inner| {
-            inner.set_task(cx.waker());
+    fn settle(&mut self, cx: &mut Context<'_>, now: Instant, spares: Option<&mut SpareBlocks>, look: Look) -> Todo {
+        let (todo, settled) = self.shared.task(|inner| {
             inner.expire(now);
             if inner.is_done() {
-                return (Todo::End, None, false);
+                return (Todo::End, None);
             }
-            if output == Look::Always || (output == Look::IfAny && inner.has_output()) {
-                return (Todo::Transmit, None, false);
+            if look == Look::Always || (look == Look::IfAny && inner.has_output()) {
+                inner.set_task(cx.waker());
+                return (Todo::Transmit, None);
             }
-            if let (Some(spares), Ok(core)) = (spares, inner.core()) {
-                core.reclaim_spare_blocks(spares);
-            }
-            (Todo::Sleep, inner.arm(), inner.core().is_ok_and(|core| core.is_idle()))
+            (Todo::Settled, Some(inner.settle(cx.waker(), spares)))
         });
-        if todo == Todo::Sleep {
-            if is_idle {
-                self.rest(cx);
-            }
-            if deadline != self.deadline {
-                self.timer.reset(deadline);
-                self.deadline = deadline;
-            }
-        }
+        self.prepare_sleep(cx, settled);
         todo
+    }
+
+    fn prepare_sleep(&mut self, cx: &mut Context<'_>, settled: Option<Settled>) {
+        let Some(Settled { deadline, is_idle }) = settled else { return };
+        if is_idle {
+            self.rest(cx);
+        }
+        if deadline != self.deadline {
+            self.timer.reset(deadline);
+            self.deadline = deadline;
+        }
     }
 
     /// Once, between the handshake and its last message: the application that dialed was just woken, and
@@ -166,12 +167,19 @@ impl ConnectionTask {
         if self.opener.is_none() {
             self.opener = output.detach_records(&self.shared);
         }
-        let progress = output.transmit(&self.shared, now, cx, scratch);
-        (progress, output.has_failed())
+        let sent = output.transmit(&self.shared, now, cx, scratch);
+        (sent.progress, output.has_failed())
     }
 
     /// Reads once. Opens what came before it takes the connection's lock.
-    fn receive(&mut self, cx: &mut Context<'_>, now: Instant, worker: &mut Worker, output_failed: bool) -> Received {
+    fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        worker: &mut Worker,
+        is_busy: bool,
+        output_failed: bool,
+    ) -> Received {
         let scratch = &mut worker.scratch;
         let room = match &self.opener {
             Some(_) => scratch.len(),
@@ -184,7 +192,8 @@ impl ConnectionTask {
             Poll::Ready(Ok(0)) => self.end(|core, now| core.handle_recv_eof(now)),
             Poll::Ready(Ok(count)) => {
                 let progress = if count < MUCH { Progress::Small } else { Progress::Much };
-                let next = self.received(now, buffer.get_mut(..count).unwrap_or_default(), &mut worker.spares);
+                let data = buffer.get_mut(..count).unwrap_or_default();
+                let next = self.received(cx, now, data, &mut worker.spares, is_busy);
                 return Received { progress, next };
             }
             Poll::Ready(Err(_)) => self.end(|core, now| core.handle_io_error(now)),
@@ -196,29 +205,41 @@ impl ConnectionTask {
         Received { progress: Progress::Small, next: if is_done { Todo::End } else { Todo::Transmit } }
     }
 
-    fn received(&mut self, now: Instant, data: &mut [u8], spares: &mut SpareBlocks) -> Todo {
+    /// Prepares for sleep under the same lock if the input was little: that is probably all for now.
+    fn received(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        data: &mut [u8],
+        spares: &mut SpareBlocks,
+        is_busy: bool,
+    ) -> Todo {
         let is_much = data.len() >= MUCH;
         let opened = match &mut self.opener {
             Some(opener) => Ok(opener.open(data)),
             None => Err(data),
         };
-        self.shared.task(|inner| {
+        let (todo, settled) = self.shared.task(|inner| {
             inner.expire(now);
-            let Ok(core) = inner.core() else { return Todo::End };
+            let Ok(core) = inner.core() else { return (Todo::End, None) };
             if is_much {
                 core.lend_spare_blocks(spares);
             }
+            let is_detached = opened.is_ok();
             match opened {
                 Ok(opened) => core.handle_opened(now, &opened),
                 // No more was read than there is room for.
                 Err(data) => drop(core.handle_recv(now, data)),
             }
             match inner.is_done() {
-                true => Todo::End,
-                false if inner.has_output() => Todo::Transmit,
-                false => Todo::Receive,
+                true => (Todo::End, None),
+                false if inner.has_output() => (Todo::Transmit, None),
+                false if is_much || !is_detached => (Todo::Receive, None),
+                false => (Todo::Settled, Some(inner.settle(cx.waker(), (!is_busy).then_some(spares)))),
             }
-        })
+        });
+        self.prepare_sleep(cx, settled);
+        todo
     }
 
     fn end(&mut self, tell: impl FnOnce(&mut septa_core::Connection, Instant)) {

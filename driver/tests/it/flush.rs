@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, future::join};
 use septa_core::{ExpectedPeer, Identity};
-use septa_driver::{CloseReason, Connection, Endpoint, Stream};
+use septa_driver::{CloseReason, Connection, Endpoint, Stream, WriteError};
 use septa_sim::LinkOptions;
 
 use crate::{
@@ -45,6 +45,60 @@ fn a_flush_writes_before_it_returns_and_a_write_does_not() {
         let mut echoed = [0; 6];
         stream.read_exact(&mut echoed).await.unwrap();
         assert_eq!(&echoed, b"onetwo");
+    });
+}
+
+#[test]
+fn a_message_that_is_sent_leaves_at_once_and_the_task_sleeps_on() {
+    let link = LinkOptions { latency: Duration::from_millis(10), ..LinkOptions::default() };
+    let world = World::new(Conditions { link, ..calm() });
+    let calls = Arc::new(Calls::default());
+    world.run(async {
+        let (_connection, mut stream) = counted_stream(&world, &calls).await;
+        world.simulation.sleep(Duration::from_secs(1)).await;
+        let before = [&calls.writes, &calls.looks].map(|count| count.load(Relaxed));
+        stream.send(b"ask").await.unwrap();
+        assert_eq!(calls.writes.load(Relaxed), before[0] + 1);
+        world.simulation.sleep(Duration::from_millis(1)).await;
+        assert_eq!(calls.looks.load(Relaxed), before[1], "nobody woke the task");
+        stream.write_all(b"ask").await.unwrap();
+        world.simulation.sleep(Duration::from_millis(1)).await;
+        assert!(calls.looks.load(Relaxed) > before[1], "a write does");
+        stream.read_exact(&mut [0; 6]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_message_behind_a_full_socket_leaves_later() {
+    let link = LinkOptions { capacity: 1000, ..LinkOptions::default() };
+    for link in [link, LinkOptions { latency: Duration::from_millis(3), ..link }] {
+        let world = World::new(Conditions { link, ..calm() });
+        let calls = Arc::new(Calls::default());
+        world.run(async {
+            let (_connection, mut stream) = counted_stream(&world, &calls).await;
+            // More than the send quota: it waits for room in the middle.
+            let data = pattern(700_000);
+            stream.send(b"").await.unwrap();
+            let send = async {
+                stream.send(&data).await.unwrap();
+                stream.finish().unwrap();
+                read_to_end(&mut stream).await.unwrap()
+            };
+            assert!(send.await == data);
+        });
+    }
+}
+
+#[test]
+fn a_message_on_a_lost_connection_is_an_error() {
+    let world = World::new(calm());
+    let calls = Arc::new(Calls::default());
+    world.run(async {
+        let (connection, mut stream) = counted_stream(&world, &calls).await;
+        calls.broken.store(true, Relaxed);
+        stream.send(b"nobody gets this").await.unwrap();
+        assert_eq!(connection.closed().await, CloseReason::Io);
+        assert_eq!(stream.send(b"nor this").await, Err(WriteError::ConnectionLost(CloseReason::Io)));
     });
 }
 
@@ -102,9 +156,13 @@ fn flushes_of_several_streams_change_nothing_but_the_time() {
             let exchange = async |seed: usize| {
                 let mut stream = near.open_stream(&[ECHO]).await.unwrap();
                 let data = pattern(3000 + seed);
-                for piece in data.chunks(700) {
-                    stream.write_all(piece).await.unwrap();
-                    stream.flush().await.unwrap();
+                for (number, piece) in data.chunks(700).enumerate() {
+                    if (number + seed).is_multiple_of(2) {
+                        stream.send(piece).await.unwrap();
+                    } else {
+                        stream.write_all(piece).await.unwrap();
+                        stream.flush().await.unwrap();
+                    }
                 }
                 stream.close().await.unwrap();
                 assert!(read_to_end(&mut stream).await.unwrap() == data);

@@ -28,6 +28,8 @@ pub(crate) struct Calls {
     connects: AtomicUsize,
     accepts: AtomicUsize,
     reads: AtomicUsize,
+    /// How often a task looked for input, in vain or not.
+    pub(crate) looks: AtomicUsize,
     pub(crate) writes: AtomicUsize,
     /// Every write fails from now on; reads wait.
     pub(crate) broken: AtomicBool,
@@ -147,6 +149,7 @@ struct CountingReader(Box<dyn SocketReader>, Half);
 
 impl SocketReader for CountingReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.1.0.looks.fetch_add(1, Relaxed);
         count(self.0.poll_read(cx, buffer), &self.1.0.reads)
     }
 }
