@@ -23,6 +23,8 @@ use libp2p::{
 use septa_race_scenarios::{Failure, ServedConnection, Server};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::network::RustLibp2p;
+
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/race/1");
 
 /// Asks for a stream.
@@ -128,7 +130,7 @@ impl ConnectionHandler for Handler {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
                 if let Some(server) = self.server.clone() {
-                    tokio::spawn(async move { server.serve(stream).await });
+                    tokio::spawn(async move { server.serve::<RustLibp2p>(stream).await });
                 }
             }
             // All streams are alike, so whichever is ready first may go to who asked first.

@@ -97,8 +97,7 @@ impl<N: Network> Client<N> {
         let mut before = started;
         while before - started < length {
             sent[..8].copy_from_slice(&trips.len().to_be_bytes());
-            stream.write_all(&sent).await?;
-            stream.flush().await?;
+            N::send(&mut stream, &sent).await?;
             stream.read_exact(&mut received).await?;
             let after = Instant::now();
             trips.push(after - before);
@@ -120,8 +119,7 @@ impl<N: Network> Client<N> {
     pub(crate) async fn echo_once(&self) -> Result<(N::Connection, N::Stream), Failure> {
         let connection = self.network.dial(&self.address).await?;
         let mut stream = N::open(&connection).await?;
-        stream.write_all(ANSWER).await?;
-        stream.flush().await?;
+        N::send(&mut stream, ANSWER).await?;
         let mut echoed = [0; ANSWER.len()];
         stream.read_exact(&mut echoed).await?;
         if echoed != ANSWER {

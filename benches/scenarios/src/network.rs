@@ -1,8 +1,8 @@
 //! What a variant must be able to do.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use futures_util::io::{AsyncRead, AsyncWrite};
+use futures_util::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::server::Server;
 
@@ -35,6 +35,14 @@ pub trait Network: Send + Sync + Sized + 'static {
 
     /// Opens a stream, as far as that needs waiting in this variant.
     fn open(connection: &Self::Connection) -> impl Future<Output = Result<Self::Stream, Failure>> + Send;
+
+    /// Writes all of a message and sees to it that it leaves.
+    fn send(stream: &mut Self::Stream, message: &[u8]) -> impl Future<Output = io::Result<()>> + Send {
+        async {
+            stream.write_all(message).await?;
+            stream.flush().await
+        }
+    }
 
     /// Closes the connection in good order and waits until it is gone.
     fn close(connection: Self::Connection) -> impl Future<Output = Result<(), Failure>> + Send;

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::scenario::Scenario;
+use crate::{network::Network, scenario::Scenario};
 
 /// What readers read at once.
 pub(crate) const READ_LEN: usize = 64 * 1024;
@@ -57,11 +57,11 @@ impl Server {
     }
 
     /// Does with a stream what the scenario asks for.
-    pub async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    pub async fn serve<N: Network>(&self, mut stream: N::Stream) {
         let outcome = match self.scenario {
             Scenario::Bulk | Scenario::Messages => self.sink(&mut stream).await,
             Scenario::Streams1 | Scenario::Streams16 => self.answer(&mut stream).await,
-            _ => self.echo(&mut stream).await,
+            _ => self.echo::<N>(&mut stream).await,
         };
         if let Err(error) = outcome {
             self.failed(error);
@@ -88,15 +88,12 @@ impl Server {
         stream.write_all(&total.to_be_bytes()).await
     }
 
-    async fn echo(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    async fn echo<N: Network>(&self, stream: &mut N::Stream) -> io::Result<()> {
         let mut buffer = [0; 256];
         loop {
             match stream.read(&mut buffer).await? {
                 0 => break,
-                count => {
-                    stream.write_all(&buffer[..count]).await?;
-                    stream.flush().await?;
-                }
+                count => N::send(stream, &buffer[..count]).await?,
             }
         }
         self.served.fetch_add(1, Relaxed);

@@ -1,6 +1,6 @@
 //! Septa on tokio, with its defaults.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use septa_core::{Identity, ProtocolId};
 use septa_driver::{AcceptError, CloseReason, Connection, Endpoint, Listener, Runtime as _, Stream, expected_peer};
@@ -36,6 +36,10 @@ impl Network for Septa {
         Ok(connection.open_stream(&[PROTOCOL]).await?)
     }
 
+    async fn send(stream: &mut Stream, message: &[u8]) -> io::Result<()> {
+        stream.send(message).await.map_err(io::Error::other)
+    }
+
     async fn close(connection: Connection) -> Result<(), Failure> {
         connection.close(0);
         match connection.closed().await {
@@ -61,7 +65,7 @@ async fn serve(connection: Connection, server: Arc<Server>) {
         match connection.accept_stream().await {
             Ok(stream) => {
                 let server = server.clone();
-                tokio::spawn(async move { server.serve(stream).await });
+                tokio::spawn(async move { server.serve::<Septa>(stream).await });
             }
             Err(reason) => break reason,
         }

@@ -50,7 +50,7 @@ impl Network for Tcp {
 async fn serve(stream: TcpStream, server: Arc<Server>) {
     let _counted = server.connection();
     match stream.set_nodelay(true) {
-        Ok(()) => server.serve(stream.compat()).await,
+        Ok(()) => server.serve::<Tcp>(stream.compat()).await,
         Err(error) => server.failed(error),
     }
 }
