@@ -40,6 +40,7 @@ pub mod identity;
 mod link;
 pub mod multiaddr;
 pub mod multistream;
+pub mod node;
 pub mod noise;
 mod peer_id;
 pub mod peer_record;
