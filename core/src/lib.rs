@@ -37,7 +37,7 @@ pub mod buf;
 pub mod connection;
 pub mod crypto;
 pub mod identity;
-mod link;
+pub mod link;
 pub mod multiaddr;
 pub mod multistream;
 pub mod node;
@@ -57,7 +57,7 @@ pub mod yamux;
 
 pub use connection::Connection;
 pub use identity::{Identity, PublicKey};
-pub use link::{ExpectedPeer, Link, Role};
+pub use link::{ConnectionId, ExpectedPeer, Link, Role};
 pub use multiaddr::Multiaddr;
 pub use peer_id::{InvalidPeerId, PeerId};
 pub use peer_record::SignedPeerRecord;

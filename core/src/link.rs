@@ -1,6 +1,16 @@
-//! What a [`Connection`](crate::Connection) is told about itself when it is made.
+//! What a [`Connection`](crate::Connection) is told about itself when it is made, and what it and its node tell
+//! each other afterwards.
+
+mod mailbox;
+
+pub use mailbox::{Mailbox, SLOTS, Slotted, ToConnection, ToNode};
+pub(crate) use mailbox::{ConnectionMessage, NodeMessage, Query, Report};
 
 use crate::{PeerId, Seed};
+
+/// Names a connection of a node. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub(crate) u64);
 
 /// Which end of a connection this is. It never changes during a connection's life.
 ///
@@ -31,16 +41,28 @@ pub struct Link {
     pub(crate) role: Role,
     pub(crate) expected: ExpectedPeer,
     pub(crate) seed: Seed,
+    pub(crate) id: Option<ConnectionId>,
 }
 
 impl Link {
     /// The dialing end. Name the peer, or opt out with [`ExpectedPeer::Any`].
     pub fn dialer(expected: ExpectedPeer, seed: Seed) -> Self {
-        Self { role: Role::Dialer, expected, seed }
+        Self { role: Role::Dialer, expected, seed, id: None }
     }
 
     /// The accepting end, which learns from the handshake who called.
     pub fn listener(seed: Seed) -> Self {
-        Self { role: Role::Listener, expected: ExpectedPeer::Any, seed }
+        Self { role: Role::Listener, expected: ExpectedPeer::Any, seed, id: None }
+    }
+
+    /// The connection belongs to a node: that admits its peer, and is told what becomes of it.
+    pub(crate) fn of_node(mut self, id: ConnectionId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Which connection of its node this is; `None` if there is no node.
+    pub fn id(&self) -> Option<ConnectionId> {
+        self.id
     }
 }

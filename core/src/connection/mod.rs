@@ -12,6 +12,7 @@ mod negotiation;
 mod phase;
 mod receive;
 mod records;
+mod reporting;
 mod stats;
 mod stream;
 mod streams;
@@ -45,6 +46,7 @@ use event::Events;
 use negotiation::Negotiation;
 use phase::{Clear, Phase, Prepared, Secured};
 use records::Records;
+use reporting::Reporting;
 use stats::Counters;
 use streams::{Streams, Surroundings};
 
@@ -109,6 +111,8 @@ pub struct Connection {
     /// Bytes received since the connection lingers.
     discarded: usize,
     counters: Counters,
+    /// What the node was told, if there is one.
+    reporting: Option<Box<Reporting>>,
 }
 
 /// The timers of the connection itself; those of the session and of negotiations are theirs.
@@ -135,7 +139,7 @@ impl TimerKey for Timer {
 impl Connection {
     /// A connection over a transport that is established at `now`.
     pub fn new(link: Link, config: Arc<Config>, credentials: Arc<Credentials>, now: Instant) -> Self {
-        let Link { role, expected, mut seed } = link;
+        let Link { role, expected, mut seed, id } = link;
         let mut negotiation = Negotiation::of_connection(role, NOISE);
         let mut clear_output = Vec::new();
         negotiation.drain_into(&mut clear_output);
@@ -166,6 +170,7 @@ impl Connection {
             reason: None,
             discarded: 0,
             counters: Counters::default(),
+            reporting: id.map(|_| Box::default()),
         }
     }
 

@@ -170,7 +170,7 @@ impl Connection {
             negotiation.drain_into(&mut self.sealed_output);
             Muxer::Negotiating(negotiation)
         };
-        let admitted = self.config.admission == Admission::Automatic;
+        let admitted = self.config.admission == Admission::Automatic && self.reporting.is_none();
         self.phase = Phase::Secured(Box::new(Upgrade { muxer, admitted, pending: Default::default(), ended: false }));
         if peer == self.credentials.peer_id() {
             self.deny(self.now, DenyReason::SelfDial);

@@ -2,4 +2,4 @@
 //!
 //! Nothing here touches bytes. A `Node` is told what happened to dials and connections and answers with
 //! actions; the connections run elsewhere.
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "the parts come before the whole on this branch")]
+

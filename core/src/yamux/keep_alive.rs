@@ -63,6 +63,14 @@ impl Pinger {
         }
     }
 
+    /// A ping leaves now unless one is on its way; false if there are none.
+    pub(super) fn probe(&mut self) -> bool {
+        if let State::First { .. } | State::Waiting { .. } = self.state {
+            self.state = State::Due;
+        }
+        !matches!(self.state, State::Off)
+    }
+
     /// The value of the ping that is framed now.
     pub(super) fn sent(&mut self, now: Instant) -> u32 {
         self.value = self.value.wrapping_add(1);

@@ -65,6 +65,12 @@ impl Session {
         self.pinger.hurry();
     }
 
+    /// A ping leaves now unless one is on its way, so that a living remote is heard within a round trip. False
+    /// if there are no keep-alive pings.
+    pub(crate) fn probe(&mut self) -> bool {
+        self.pinger.probe()
+    }
+
     /// The transport is over: nothing is framed from now on and what waits for it is dropped. What was
     /// received stays readable until its stream is released, which then frees it at once.
     pub(crate) fn end(&mut self) {

@@ -1,0 +1,106 @@
+//! What a connection tells the node that it belongs to, and hears from it.
+
+use super::{Connection, phase::Phase};
+use crate::{
+    Instant,
+    link::{ConnectionMessage, NodeMessage, Query, Report, ToConnection, ToNode},
+};
+
+/// How far a connection that belongs to a node has told of its life. It only moves forwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+enum Told {
+    #[default]
+    Nothing,
+    Secured,
+    Opened,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reporting {
+    told: Told,
+    /// A question of the node that is not answered yet.
+    query: Option<Query>,
+    /// Frames that had come when the query did.
+    frames_before: u64,
+    /// The last probe that was answered.
+    probe: u32,
+}
+
+impl Connection {
+    /// Takes a message of the node to which the connection belongs. Without a node it does nothing.
+    pub fn handle_node(&mut self, now: Instant, message: ToConnection) {
+        self.advance(now);
+        if self.reporting.is_none() {
+            return;
+        }
+        match message.0 {
+            ConnectionMessage::Admission(Ok(())) => self.admit(now),
+            ConnectionMessage::Admission(Err(reason)) => self.deny(now, reason),
+            ConnectionMessage::Policy(protocols) => self.serve(protocols),
+            ConnectionMessage::Query(query) => self.query(query),
+            ConnectionMessage::Close { code } => self.close(now, code),
+            ConnectionMessage::Retired => {}
+        }
+    }
+
+    /// The next message for the node to which the connection belongs. Ask after any call, as for events; none
+    /// follows the one that [is the last](ToNode::is_last).
+    #[must_use]
+    pub fn poll_node(&mut self) -> Option<ToNode> {
+        let told = self.reporting.as_ref()?.told;
+        let is_closed = self.is_closed();
+        let (next, message) = match told {
+            Told::Closed => return None,
+            _ if is_closed => {
+                let reason = self.reason.clone()?;
+                (Told::Closed, NodeMessage::Closed { reason, last: self.report() })
+            }
+            Told::Nothing => (Told::Secured, NodeMessage::Secured { peer: self.peer()? }),
+            Told::Secured if matches!(self.phase, Phase::Open(_)) => {
+                (Told::Opened, NodeMessage::Opened { is_ready: true })
+            }
+            Told::Secured | Told::Opened => {
+                self.answer_query()?;
+                (told, NodeMessage::Report(self.report()))
+            }
+        };
+        self.reporting.as_mut()?.told = next;
+        Some(ToNode(message))
+    }
+
+    fn query(&mut self, query: Query) {
+        let frames_before = self.frames_received();
+        let can_probe = match (&mut self.phase, query) {
+            (Phase::Open(streams), Query::Probe(_)) => streams.session.probe(),
+            _ => false,
+        };
+        let Some(reporting) = &mut self.reporting else { return };
+        reporting.query = Some(query);
+        // Without pings nothing can be said of a peer that is silent, so it counts as heard.
+        reporting.frames_before = if can_probe { frames_before } else { 0 };
+    }
+
+    /// The query is over, if it can be answered now.
+    fn answer_query(&mut self) -> Option<()> {
+        let frames = self.frames_received();
+        let reporting = self.reporting.as_mut()?;
+        if let Query::Probe(probe) = reporting.query? {
+            if frames <= reporting.frames_before {
+                return None;
+            }
+            reporting.probe = probe;
+        }
+        reporting.query = None;
+        Some(())
+    }
+
+    fn frames_received(&self) -> u64 {
+        self.streams().map_or(0, |streams| streams.session.stats().frames_received)
+    }
+
+    fn report(&self) -> Report {
+        let probe = self.reporting.as_ref().map_or(0, |reporting| reporting.probe);
+        Report { stats: self.stats(), rtt: self.rtt(), probe }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a node and a connection tell each other, in named slots.
+
+use core::time::Duration;
+
+use crate::{
+    PeerId, ProtocolSet,
+    connection::{CloseReason, DenyReason, Stats},
+};
+
+/// Slots of each direction, and so the most messages that wait in a [`Mailbox`].
+pub const SLOTS: usize = 4;
+
+/// The way from a node to one of its connections, or back: a place for one message of each kind.
+///
+/// A driver keeps two for each connection that belongs to a node. It puts in what [`Connection::poll_node`] and the
+/// node's actions yield, and takes it out for the other side. A message that waits is replaced by a newer one of
+/// its kind, which says all that the older one said. So neither side can flood the other, nothing blocks, and
+/// nothing that matters is lost.
+///
+/// [`Connection::poll_node`]: crate::Connection::poll_node
+#[derive(Debug)]
+pub struct Mailbox<M>([Option<M>; SLOTS]);
+
+/// A message that has its slot in a [`Mailbox`].
+pub trait Slotted: sealed::Sealed {
+    /// Which of the [`SLOTS`].
+    fn slot(&self) -> usize;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::ToNode {}
+    impl Sealed for super::ToConnection {}
+}
+
+impl<M> Default for Mailbox<M> {
+    fn default() -> Self {
+        Self([const { None }; SLOTS])
+    }
+}
+
+impl<M: Slotted> Mailbox<M> {
+    /// Puts a message into its slot, in the place of one that waits there.
+    pub fn put(&mut self, message: M) {
+        if let Some(slot) = self.0.get_mut(message.slot()) {
+            *slot = Some(message);
+        }
+    }
+
+    /// Takes the next message, in the order of a connection's life.
+    #[must_use]
+    pub fn take(&mut self) -> Option<M> {
+        self.0.iter_mut().find_map(Option::take)
+    }
+
+    /// Messages that wait, at most [`SLOTS`].
+    pub fn len(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
+    /// No message waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// From a connection to its node. Opaque: drivers carry it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToNode(pub(crate) NodeMessage);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum NodeMessage {
+    /// The peer has proved who it is and waits for admission.
+    Secured { peer: PeerId },
+    /// Streams are possible; `is_ready` if the application's handshake is done too.
+    Opened { is_ready: bool },
+    Report(Report),
+    /// Nothing follows.
+    Closed { reason: CloseReason, last: Report },
+}
+
+/// What a connection says about itself. Cumulative.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) stats: Stats,
+    pub(crate) rtt: Option<Duration>,
+    /// The last probe behind which the peer was heard.
+    pub(crate) probe: u32,
+}
+
+/// From a node to one of its connections. Opaque: drivers carry it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ToConnection(pub(crate) ConnectionMessage);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum ConnectionMessage {
+    Admission(Result<(), DenyReason>),
+    /// What inbound streams may negotiate from now on.
+    Policy(ProtocolSet),
+    /// Ask for a report: of now, or of the time when the peer was next heard.
+    Query(Query),
+    /// Close in good order with this code.
+    Close { code: u32 },
+    /// The node has forgotten the connection.
+    Retired,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Query {
+    Now,
+    /// Is the peer still there? The number goes into the report.
+    Probe(u32),
+}
+
+impl ToNode {
+    /// It is the last one of its connection.
+    pub fn is_last(&self) -> bool {
+        matches!(self.0, NodeMessage::Closed { .. })
+    }
+}
+
+impl Slotted for ToNode {
+    fn slot(&self) -> usize {
+        match self.0 {
+            NodeMessage::Secured { .. } => 0,
+            NodeMessage::Opened { .. } => 1,
+            NodeMessage::Report(_) => 2,
+            NodeMessage::Closed { .. } => 3,
+        }
+    }
+}
+
+impl ToConnection {
+    /// It is the last one: the node knows that the connection is over.
+    pub fn is_last(&self) -> bool {
+        matches!(self.0, ConnectionMessage::Retired)
+    }
+}
+
+impl Slotted for ToConnection {
+    fn slot(&self) -> usize {
+        match self.0 {
+            ConnectionMessage::Admission(_) => 0,
+            ConnectionMessage::Policy(_) => 1,
+            ConnectionMessage::Query(_) => 2,
+            ConnectionMessage::Close { .. } | ConnectionMessage::Retired => 3,
+        }
+    }
+}
