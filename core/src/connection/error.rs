@@ -107,6 +107,12 @@ pub enum DenyReason {
     /// The peer is this node itself.
     #[error("the peer is this node itself")]
     SelfDial,
+    /// The application's handshake with the peer has just failed.
+    #[error("the peer failed the application's handshake a moment ago")]
+    Cooldown,
+    /// Too many connections came from the same place in too short a time.
+    #[error("too many connections in too short a time")]
+    RateLimited,
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -117,8 +123,8 @@ impl DenyReason {
     pub(super) fn code(self) -> u32 {
         use super::codes::connection as codes;
         match self {
-            Self::Banned | Self::SelfDial => codes::GATED,
-            Self::Limit => codes::RESOURCE_LIMIT,
+            Self::Banned | Self::SelfDial | Self::Cooldown => codes::GATED,
+            Self::Limit | Self::RateLimited => codes::RESOURCE_LIMIT,
             Self::Duplicate => codes::SUPPLANTED,
             Self::ShuttingDown => codes::SHUTDOWN,
         }

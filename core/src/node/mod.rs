@@ -1,5 +1,324 @@
 //! Many peers: whom to reach and when, whom to let in, which connection to keep.
 //!
-//! Nothing here touches bytes. A `Node` is told what happened to dials and connections and answers with
-//! actions; the connections run elsewhere.
+//! A [`Node`] touches no bytes. It is told what becomes of dials and connections, and answers with [`Action`]s; each
+//! connection runs elsewhere, made of the [`Link`] that the node hands out, and talks to the node through a
+//! [`Mailbox`](crate::link::Mailbox) each way.
 
+mod action;
+mod commands;
+mod config;
+mod connections;
+mod dial;
+mod dialing;
+mod duplicates;
+mod peer;
+#[cfg(test)]
+mod tests;
+mod transition;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+pub use action::{Action, DialError, DialFailure, Event};
+pub use config::{Config, ConfigError, ConfigErrors};
+
+use crate::{ConnectionId, Instant, Multiaddr, PeerId, Seed, SeedStream};
+use connections::Entry;
+use peer::Peer;
+use transition::{Cell, Effect, Effort, Input, Presence, Refusal};
+
+/// Events that wait for the application at most; beyond it the oldest is dropped and counted. A driver that asks after
+/// each call never sees as many.
+pub const MAX_EVENTS: usize = 4096;
+
+/// Names one effort to reach a peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DialId(u64);
+
+/// Names one address that is being tried. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AttemptId(u64);
+
+/// Where a connection begins and ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoints {
+    /// This end.
+    pub local: Multiaddr,
+    /// The other end.
+    pub remote: Multiaddr,
+}
+
+/// What a peer is to this node now. Derived, never stored.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum PeerState {
+    /// No connection, and none is being made.
+    Disconnected,
+    /// A connection is being made, by either side.
+    Connecting,
+    /// A connection is open, but the application's handshake is not done.
+    Connected,
+    /// The peer can be talked to.
+    Established,
+    /// The next effort begins later.
+    Backoff,
+    /// The application's handshake failed; there is no connection for a while.
+    Cooldown,
+    /// The connections are being closed.
+    Draining,
+}
+
+/// The peers of a node, the efforts to reach them and the connections to them.
+///
+/// # Driving it
+///
+/// * **Inputs**: [`handle_resolved`](Self::handle_resolved), [`handle_dialed`](Self::handle_dialed),
+///   [`handle_dial_failed`](Self::handle_dial_failed), [`handle_incoming`](Self::handle_incoming),
+///   [`handle_connection`](Self::handle_connection), [`handle_connection_lost`](Self::handle_connection_lost),
+///   [`handle_timeout`](Self::handle_timeout).
+/// * **Commands**: [`add_peer`](Self::add_peer), [`connect`](Self::connect),
+///   [`cancel_reconnect`](Self::cancel_reconnect), [`disconnect`](Self::disconnect),
+///   [`remove_peer`](Self::remove_peer), [`shutdown`](Self::shutdown).
+/// * **Outputs**: after any of these ask for [`poll_action`](Self::poll_action), [`poll_event`](Self::poll_event) and
+///   [`poll_timeout`](Self::poll_timeout).
+///
+/// Inputs that are late, doubled or about something that is over change nothing.
+///
+/// # A peer
+///
+/// Its state has three parts: what the application wants ([`Intent`]), where the effort to reach it stands, and what
+/// connections there are. [`PeerState`] is derived from them. The table of what each input does in each state is with
+/// the one function that decides it, in `transition.rs`; a test enumerates it.
+///
+/// # Two connections to one peer
+///
+/// Both sides may dial at once. Only the side with the larger peer id chooses; the other closes what is too much only
+/// after [`Config::settle_timeout`]. The loser is drained, never cut.
+#[derive(Debug)]
+pub struct Node {
+    local: PeerId,
+    config: Arc<Config>,
+    /// The latest `now` seen.
+    now: Instant,
+    random: SeedStream,
+    seeds: Seed,
+    last_id: u64,
+    book: Book,
+    peers: BTreeMap<PeerId, Peer>,
+    /// The peers that have a deadline.
+    timers: BTreeSet<(Instant, PeerId)>,
+    attempts: BTreeMap<AttemptId, PeerId>,
+    /// Peers with an address that waits for a place among [`Config::max_dials`], in the order in which they came.
+    hungry: BTreeMap<u64, PeerId>,
+    connections: BTreeMap<ConnectionId, Entry>,
+    inbound: usize,
+    pending_inbound: usize,
+    actions: VecDeque<Action>,
+    /// Connections with messages to be sent.
+    letters: BTreeSet<ConnectionId>,
+    events: VecDeque<Event>,
+    lost_events: u64,
+    shutting_down: bool,
+}
+
+impl Node {
+    /// A node that is `local`, with no peers.
+    ///
+    /// # Errors
+    /// The configuration cannot work.
+    pub fn new(config: Config, local: PeerId, now: Instant, mut seed: Seed) -> Result<Self, ConfigErrors> {
+        config.validate()?;
+        Ok(Self {
+            local,
+            now,
+            random: seed.child("node delays").public_stream(),
+            seeds: seed.child("connections"),
+            last_id: 0,
+            book: Book::new(config.book),
+            config: Arc::new(config),
+            peers: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            hungry: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            inbound: 0,
+            pending_inbound: 0,
+            actions: VecDeque::new(),
+            letters: BTreeSet::new(),
+            events: VecDeque::new(),
+            lost_events: 0,
+            shutting_down: false,
+        })
+    }
+
+    /// The next thing for the driver to do.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if let Some(action) = self.actions.pop_front() {
+            return Some(action);
+        }
+        while let Some(to) = self.letters.first().copied() {
+            if let Some(message) = self.connections.get_mut(&to).and_then(|entry| entry.outbox.take()) {
+                return Some(Action::Send { to, message });
+            }
+            self.letters.pop_first();
+        }
+        None
+    }
+
+    /// The next event for the application.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The earliest instant at which [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Tells the time. Early, late and repeated calls are harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        while let Some((_, peer)) = self.timers.first().copied().filter(|(deadline, _)| *deadline <= self.now) {
+            self.expire(peer);
+            // Whatever was due is done, so that the same deadline does not come again.
+            self.settle_peer(peer);
+        }
+    }
+
+    /// What a peer is to this node now.
+    pub fn state(&self, peer: &PeerId) -> PeerState {
+        self.peers.get(peer).map_or(PeerState::Disconnected, |entry| self.derive(entry))
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.last_id = self.last_id.saturating_add(1);
+        self.last_id
+    }
+
+    /// Does what is due for one peer.
+    fn expire(&mut self, id: PeerId) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.until.is_some_and(|until| until <= now) {
+            peer.until = None;
+            let _ = self.step(id, Input::TimerExpired);
+        }
+        self.expire_dial(id);
+        self.expire_settling(id);
+    }
+
+    /// Puts one input to the table and does what it says.
+    fn step(&mut self, id: PeerId, input: Input) -> Result<(), Refusal> {
+        let presence = self.presence(&id);
+        let attempts = self.config.transient_attempts;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        match transition::step(peer.state(presence, attempts), input) {
+            Cell::Ignored => Ok(()),
+            Cell::Refused(refusal) => Err(refusal),
+            Cell::Next(effort, effects) => {
+                peer.effort = effort;
+                effects.iter().for_each(|effect| self.apply(id, *effect));
+                Ok(())
+            }
+        }
+    }
+
+    fn apply(&mut self, id: PeerId, effect: Effect) {
+        match effect {
+            Effect::Dial => self.begin_dial(id),
+            Effect::AbortAttempts => self.abort_dial(id),
+            Effect::EndDial => drop(self.end_dial(id)),
+            Effect::ArmBackoff => self.arm_backoff(id),
+            Effect::ArmCooldown => self.set_until(id, self.now.saturating_add(self.config.cooldown)),
+            Effect::DisarmTimer => {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.until = None;
+                }
+            }
+            Effect::Drain => self.drain_peer(id),
+        }
+    }
+
+    fn set_until(&mut self, id: PeerId, until: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.until = Some(until);
+        }
+    }
+
+    fn arm_backoff(&mut self, id: PeerId) {
+        let random = self.random.next_u64();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let backoff = peer.backoff.as_ref().unwrap_or(&self.config.backoff);
+        let failures = if core::mem::take(&mut peer.was_denied) { u32::MAX } else { peer.failures };
+        let delay = backoff.delay(failures, random);
+        peer.failures = peer.failures.saturating_add(1);
+        let until = self.now.saturating_add(delay);
+        peer.until = Some(until);
+    }
+
+    /// After anything that concerns a peer: its timer, its state for the application, and its end.
+    fn settle_peer(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let (state, deadline) = (self.derive(peer), peer.poll_timeout(self.config.max_dials_per_peer));
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.armed != deadline {
+            peer.armed.map(|armed| self.timers.remove(&(armed, id)));
+            peer.armed = deadline;
+            deadline.map(|deadline| self.timers.insert((deadline, id)));
+        }
+        let changed = core::mem::replace(&mut peer.announced, state) != state;
+        if peer.is_forgettable() {
+            peer.armed.map(|armed| self.timers.remove(&(armed, id)));
+            self.peers.remove(&id);
+            self.book.unpin(&id);
+        }
+        if changed {
+            self.tell(Event::State { peer: id, state });
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.len() >= MAX_EVENTS {
+            self.events.pop_front();
+            self.lost_events = self.lost_events.saturating_add(1);
+        }
+        self.events.push_back(event);
+    }
+
+    fn derive(&self, peer: &Peer) -> PeerState {
+        let has = |wanted: fn(&Entry) -> bool| {
+            peer.connections.iter().filter_map(|id| self.connections.get(id)).any(wanted)
+        };
+        match peer.effort {
+            _ if has(Entry::is_ready) => PeerState::Established,
+            _ if has(Entry::is_present) => PeerState::Connected,
+            Effort::Dialing => PeerState::Connecting,
+            _ if has(Entry::is_arriving) => PeerState::Connecting,
+            _ if has(Entry::is_leaving) => PeerState::Draining,
+            Effort::Waiting => PeerState::Backoff,
+            Effort::Cooldown => PeerState::Cooldown,
+            Effort::Idle => PeerState::Disconnected,
+        }
+    }
+
+    fn presence(&self, id: &PeerId) -> Presence {
+        let connections = self.peers.get(id).map(|peer| peer.connections.as_slice()).unwrap_or_default();
+        let entries = || connections.iter().filter_map(|id| self.connections.get(id));
+        if entries().any(Entry::is_present) {
+            Presence::Present
+        } else if entries().any(Entry::is_leaving) {
+            Presence::Leaving
+        } else {
+            Presence::Absent
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What the application asks of a node.
+
+use super::{
+    DialError, DialId, Intent, Node, Peer, Provenance,
+    transition::{Effort, Input, Presence, Refusal},
+};
+use crate::{Instant, Multiaddr, PeerId};
+
+impl Node {
+    /// Takes a peer into the book, or adds addresses to one that is there, and says what is wanted of it. A persistent
+    /// one is dialed at once and whenever it is lost.
+    ///
+    /// # Errors
+    /// There is no room, or the node is shutting down. Nothing changes.
+    pub fn add_peer(&mut self, now: Instant, id: PeerId, addrs: &[Multiaddr], intent: Intent) -> Result<(), DialError> {
+        self.advance(now);
+        self.check(id)?;
+        self.book.add_peer(id, self.now).map_err(|_| DialError::Full)?;
+        for addr in addrs {
+            // An address that is of no use does not make the others so.
+            let _ = self.book.add_addr(id, addr, Provenance::Manual, self.now);
+        }
+        let _ = self.book.set_intent(&id, intent);
+        if intent != Intent::Dormant || self.peers.contains_key(&id) {
+            self.peer_entry(id).intent = intent;
+        }
+        if intent == Intent::Persistent {
+            let _ = self.step(id, Input::Keep);
+        }
+        self.settle_peer(id);
+        Ok(())
+    }
+
+    /// Wants a connection to a peer now. If one is being made, this joins it.
+    ///
+    /// # Errors
+    /// See [`DialError`]. Nothing changes.
+    pub fn connect(&mut self, now: Instant, id: PeerId) -> Result<DialId, DialError> {
+        self.advance(now);
+        self.check(id)?;
+        if self.book.dial_addrs(&id).next().is_none() {
+            return Err(DialError::NoAddresses);
+        }
+        let _ = self.peer_entry(id);
+        let outcome = self.step(id, Input::Connect);
+        self.settle_peer(id);
+        match outcome {
+            Ok(()) => {
+                let dial = self.peers.get(&id).and_then(|peer| peer.dial.as_ref()).map(|dial| dial.id);
+                dial.ok_or(DialError::NoAddresses)
+            }
+            Err(Refusal::AlreadyConnected) => Err(DialError::AlreadyConnected),
+            Err(Refusal::Cooldown) => {
+                let until = self.peers.get(&id).and_then(|peer| peer.until).unwrap_or(self.now);
+                Err(DialError::Cooldown { left: until.saturating_duration_since(self.now) })
+            }
+        }
+    }
+
+    /// Gives up the effort to reach a peer. Its connections stay, and so does what is wanted of it: a persistent peer is
+    /// tried again when it is next lost.
+    pub fn cancel_reconnect(&mut self, now: Instant, id: PeerId) {
+        self.command(now, id, Input::Cancel);
+    }
+
+    /// Closes the connections to a peer in good order and makes no more by itself: the peer becomes dormant.
+    pub fn disconnect(&mut self, now: Instant, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.intent = Intent::Dormant;
+        }
+        self.command(now, id, Input::Disconnect);
+    }
+
+    /// Closes the connections to a peer and forgets everything about it.
+    pub fn remove_peer(&mut self, now: Instant, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.intent = Intent::Dormant;
+        }
+        self.book.remove(&id);
+        self.command(now, id, Input::Expel);
+    }
+
+    /// Wants no connection any more: gives up every effort, drains every connection, and refuses new ones. It is done
+    /// when [`is_idle`](Self::is_idle).
+    pub fn shutdown(&mut self, now: Instant) {
+        self.advance(now);
+        self.shutting_down = true;
+        let peers: alloc::vec::Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in peers {
+            self.command(now, id, Input::Expel);
+        }
+        let arriving: alloc::vec::Vec<_> = self.connections.keys().copied().collect();
+        for id in arriving {
+            self.close_connection(id, crate::connection::codes::connection::SHUTDOWN);
+        }
+    }
+
+    /// No connection exists and none is being made.
+    pub fn is_idle(&self) -> bool {
+        self.connections.is_empty() && self.attempts.is_empty()
+    }
+
+    fn command(&mut self, now: Instant, id: PeerId, input: Input) {
+        self.advance(now);
+        let _ = self.step(id, input);
+        self.settle_peer(id);
+    }
+
+    fn check(&self, id: PeerId) -> Result<(), DialError> {
+        if self.shutting_down {
+            Err(DialError::ShuttingDown)
+        } else if id == self.local {
+            Err(DialError::SelfDial)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The peer, which the book must not forget as long as there is something to do with it.
+    pub(super) fn peer_entry(&mut self, id: PeerId) -> &mut Peer {
+        self.peers.entry(id).or_insert_with(|| {
+            self.book.pin(id);
+            Peer::new(Intent::Dormant)
+        })
+    }
+
+    /// A transient peer that has failed too often is left alone.
+    pub(super) fn end_wish_if_exhausted(&mut self, id: PeerId) {
+        let presence = self.presence(&id);
+        let attempts = self.config.transient_attempts;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            let is_exhausted = peer.intent == Intent::Transient && peer.failures >= attempts;
+            if is_exhausted && peer.effort == Effort::Idle && presence == Presence::Absent {
+                peer.intent = Intent::Dormant;
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The connections of a node: who is let in, and what becomes of them.
+
+use super::{Action, AttemptId, Endpoints, Event, Node, transition::Input};
+use crate::{
+    ConnectionId, Instant, Link, Multiaddr, PeerId, Role,
+    connection::{CloseReason, DenyReason, codes},
+    link::{ConnectionMessage, Mailbox, NodeMessage, Report, ToConnection, ToNode},
+};
+
+/// What the node knows of a connection. It is gone when the connection is over.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The peer that a dialer expects; that of a listener is known once it is secured.
+    pub(super) peer: Option<PeerId>,
+    pub(super) role: Role,
+    remote: Multiaddr,
+    /// The attempt that the connection is to end, until it is open.
+    pub(super) attempt: Option<AttemptId>,
+    pub(super) phase: Phase,
+    pub(super) outbox: Mailbox<ToConnection>,
+    pub(super) report: Report,
+}
+
+/// How far a connection has come. It only moves forwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Phase {
+    /// The handshake is being made.
+    Upgrading,
+    /// The peer was let in.
+    Admitted,
+    Open {
+        since: Instant,
+        is_ready: bool,
+    },
+    /// This node closes it. `since` is when it opened, if it did.
+    Leaving {
+        since: Option<Instant>,
+    },
+}
+
+impl Entry {
+    fn new(role: Role, peer: Option<PeerId>, attempt: Option<AttemptId>, remote: Multiaddr) -> Self {
+        let (phase, outbox, report) = (Phase::Upgrading, Mailbox::default(), Report::default());
+        Self { peer, role, remote, attempt, phase, outbox, report }
+    }
+
+    pub(super) fn dialed(peer: PeerId, attempt: AttemptId, endpoints: Endpoints) -> Self {
+        Self::new(Role::Dialer, Some(peer), Some(attempt), endpoints.remote)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Open { is_ready: true, .. })
+    }
+
+    pub(super) fn is_present(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    pub(super) fn is_arriving(&self) -> bool {
+        matches!(self.phase, Phase::Upgrading | Phase::Admitted)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving { .. })
+    }
+
+    pub(super) fn since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Open { since, .. } => Some(since),
+            Phase::Leaving { since } => since,
+            Phase::Upgrading | Phase::Admitted => None,
+        }
+    }
+}
+
+impl Node {
+    /// A transport was accepted. Make a connection of it with the link.
+    ///
+    /// # Errors
+    /// It is not wanted: drop it. Nothing is remembered of it.
+    pub fn handle_incoming(&mut self, now: Instant, endpoints: Endpoints) -> Result<Link, DenyReason> {
+        self.advance(now);
+        if let Err(reason) = self.admit_transport() {
+            self.tell(Event::Denied { peer: None, remote: endpoints.remote, reason });
+            return Err(reason);
+        }
+        let id = ConnectionId(self.new_id());
+        let seed = self.seeds.child("accepted");
+        self.inbound = self.inbound.saturating_add(1);
+        self.pending_inbound = self.pending_inbound.saturating_add(1);
+        self.connections.insert(id, Entry::new(Role::Listener, None, None, endpoints.remote));
+        Ok(Link::listener(seed).of_node(id))
+    }
+
+    /// Takes a message of a connection.
+    pub fn handle_connection(&mut self, now: Instant, from: ConnectionId, message: ToNode) {
+        self.advance(now);
+        if !self.connections.contains_key(&from) {
+            return;
+        }
+        match message.0 {
+            NodeMessage::Secured { peer } => self.secured(from, peer),
+            NodeMessage::Opened { is_ready } => self.opened(from, is_ready),
+            NodeMessage::Report(report) => self.reported(from, report),
+            NodeMessage::Closed { reason, .. } => {
+                self.actions.push_back(Action::Send { to: from, message: ToConnection(ConnectionMessage::Retired) });
+                self.closed(from, reason);
+            }
+        }
+    }
+
+    /// The task of a connection has died without a last message.
+    pub fn handle_connection_lost(&mut self, now: Instant, id: ConnectionId) {
+        self.advance(now);
+        self.closed(id, CloseReason::Io);
+    }
+
+    fn admit_transport(&self) -> Result<(), DenyReason> {
+        if self.shutting_down {
+            return Err(DenyReason::ShuttingDown);
+        }
+        let is_full = self.connections.len() >= self.config.max_connections
+            || self.inbound >= self.config.max_inbound
+            || self.pending_inbound >= self.config.max_pending_inbound;
+        if is_full { Err(DenyReason::Limit) } else { Ok(()) }
+    }
+
+    /// Who is at the other end is known now: is it wanted?
+    fn secured(&mut self, id: ConnectionId, peer: PeerId) {
+        let verdict = self.admit_peer(id, peer);
+        let Some(entry) = self.connections.get_mut(&id) else { return };
+        if entry.phase != Phase::Upgrading {
+            return;
+        }
+        entry.phase = if verdict.is_ok() { Phase::Admitted } else { Phase::Leaving { since: None } };
+        entry.outbox.put(ToConnection(ConnectionMessage::Admission(verdict)));
+        entry.peer = Some(peer);
+        let (role, remote) = (entry.role, entry.remote.clone());
+        self.letters.insert(id);
+        match verdict {
+            Ok(()) if role == Role::Dialer => {}
+            Ok(()) => self.peer_entry(peer).connections.push(id),
+            Err(reason) => self.tell(Event::Denied { peer: Some(peer), remote, reason }),
+        }
+        self.settle_peer(peer);
+    }
+
+    fn admit_peer(&self, id: ConnectionId, peer: PeerId) -> Result<(), DenyReason> {
+        let known = self.peers.get(&peer);
+        let others = known.map_or(0, |peer| {
+            let is_settled = |entry: &Entry| matches!(entry.phase, Phase::Admitted | Phase::Open { .. });
+            let counts = |other: &&ConnectionId| {
+                **other != id && self.connections.get(other).is_some_and(is_settled)
+            };
+            peer.connections.iter().filter(counts).count()
+        });
+        if self.shutting_down {
+            Err(DenyReason::ShuttingDown)
+        } else if peer == self.local {
+            Err(DenyReason::SelfDial)
+        } else if known.is_some_and(|peer| peer.effort == super::Effort::Cooldown) {
+            Err(DenyReason::Cooldown)
+        } else if others >= self.config.max_per_peer {
+            Err(DenyReason::Limit)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn opened(&mut self, id: ConnectionId, is_ready: bool) {
+        let now = self.now;
+        let Some(entry) = self.connections.get_mut(&id) else { return };
+        let Some(peer) = entry.peer else { return };
+        match entry.phase {
+            Phase::Admitted => entry.phase = Phase::Open { since: now, is_ready },
+            Phase::Open { since, is_ready: before } => {
+                entry.phase = Phase::Open { since, is_ready: is_ready || before };
+                return self.settle_peer(peer);
+            }
+            Phase::Upgrading | Phase::Leaving { .. } => return,
+        }
+        let (role, attempt) = (entry.role, entry.attempt.take());
+        if role == Role::Listener {
+            self.pending_inbound = self.pending_inbound.saturating_sub(1);
+        }
+        self.book.seen(&peer, now);
+        self.tell(Event::Opened { peer, connection: id, role });
+        if let Some(attempt) = attempt {
+            self.attempt_succeeded(peer, attempt);
+        }
+        let _ = self.step(peer, Input::Opened);
+        self.feed();
+        self.settle_duplicates(peer);
+        self.settle_peer(peer);
+    }
+
+    fn reported(&mut self, id: ConnectionId, report: Report) {
+        let Some(entry) = self.connections.get_mut(&id) else { return };
+        entry.report = report;
+        if let Some(peer) = entry.peer {
+            self.settle_duplicates(peer);
+            self.settle_peer(peer);
+        }
+    }
+
+    /// A connection is over: exactly once, since its entry goes.
+    fn closed(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(entry) = self.connections.remove(&id) else { return };
+        self.letters.remove(&id);
+        if entry.role == Role::Listener {
+            self.inbound = self.inbound.saturating_sub(1);
+            if entry.since().is_none() {
+                self.pending_inbound = self.pending_inbound.saturating_sub(1);
+            }
+        }
+        self.tell(Event::Closed { peer: entry.peer, connection: id, reason: reason.clone() });
+        let Some(peer) = entry.peer else { return };
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.connections.retain(|other| *other != id);
+        }
+        if let Some(attempt) = entry.attempt {
+            self.attempt_failed(peer, attempt, reason == CloseReason::DeniedByRemote);
+        }
+        if let Some(since) = entry.since() {
+            self.lost(peer, since);
+        }
+        self.settle_duplicates(peer);
+        self.settle_peer(peer);
+    }
+
+    /// An open connection is gone. One that lasted shows that the peer is well.
+    fn lost(&mut self, id: PeerId, since: Instant) {
+        let uptime = self.now.saturating_duration_since(since);
+        let is_last = self.presence(&id) == super::Presence::Absent;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let backoff = peer.backoff.as_ref().unwrap_or(&self.config.backoff);
+        if uptime >= backoff.reset_after {
+            peer.failures = 0;
+        }
+        if is_last {
+            let _ = self.step(id, Input::Lost);
+            self.end_wish_if_exhausted(id);
+        }
+    }
+
+    /// Closes a connection in good order. One that was told so before is not told again.
+    pub(super) fn close_connection(&mut self, id: ConnectionId, code: u32) {
+        let Some(entry) = self.connections.get_mut(&id) else { return };
+        if entry.is_leaving() {
+            return;
+        }
+        entry.attempt = None;
+        entry.phase = Phase::Leaving { since: entry.since() };
+        entry.outbox.put(ToConnection(ConnectionMessage::Close { code }));
+        self.letters.insert(id);
+    }
+
+    /// Closes every connection to a peer.
+    pub(super) fn drain_peer(&mut self, id: PeerId) {
+        let connections = self.peers.get(&id).map(|peer| peer.connections.clone()).unwrap_or_default();
+        let code = if self.shutting_down { codes::connection::SHUTDOWN } else { codes::connection::NO_ERROR };
+        connections.into_iter().for_each(|connection| self.close_connection(connection, code));
+    }
+}

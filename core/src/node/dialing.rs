@@ -1,0 +1,226 @@
+//! Efforts: addresses are tried, the first connection that opens ends the effort.
+
+use alloc::vec::Vec;
+
+use super::{
+    Action, AttemptId, DialFailure, DialId, Endpoints, Event, Node,
+    connections::Entry,
+    dial::{Attempt, Dial, Step},
+    transition::Input,
+};
+use crate::{ConnectionId, ExpectedPeer, Instant, Link, Multiaddr, PeerId, connection::codes, multiaddr::Protocol};
+
+impl Node {
+    /// A name was resolved: these are its addresses, ports included.
+    pub fn handle_resolved(&mut self, now: Instant, id: AttemptId, addrs: &[Multiaddr]) {
+        self.advance(now);
+        let Some(peer) = self.attempts.get(&id).copied() else { return };
+        let resolved = self.dial_of(&peer).filter(|dial| is_at(dial, id, Step::Resolving)).is_some();
+        if !resolved {
+            return;
+        }
+        self.attempts.remove(&id);
+        let now = self.now;
+        if let Some(attempt) = self.dial_of(&peer).and_then(|dial| dial.resolved(id, now, addrs))
+            && addrs.is_empty()
+        {
+            self.book.dial_failed(&peer, &attempt.candidate.origin);
+        }
+        self.go_on(peer);
+    }
+
+    /// A transport to the address of an attempt is established. Make a connection of it with the link; `None` means
+    /// that nobody wants it any more: drop it.
+    pub fn handle_dialed(&mut self, now: Instant, id: AttemptId, endpoints: Endpoints) -> Option<Link> {
+        self.advance(now);
+        let peer = self.attempts.get(&id).copied()?;
+        self.dial_of(&peer).filter(|dial| is_at(dial, id, Step::Connecting))?;
+        if self.connections.len() >= self.config.max_connections {
+            self.attempt_failed(peer, id, false);
+            return None;
+        }
+        let connection = ConnectionId(self.new_id());
+        let attempt = self.dial_of(&peer)?.attempt_mut(id)?;
+        // From here on the connection has a deadline of its own, and tells when it is over.
+        (attempt.step, attempt.deadline) = (Step::Upgrading(connection), Instant::NEVER);
+        let seed = self.seeds.child("dialed");
+        self.connections.insert(connection, Entry::dialed(peer, id, endpoints));
+        self.peer_entry(peer).connections.push(connection);
+        self.settle_peer(peer);
+        Some(Link::dialer(ExpectedPeer::Exactly(peer), seed).of_node(connection))
+    }
+
+    /// An attempt has failed: its name leads nowhere, or nobody answers there.
+    pub fn handle_dial_failed(&mut self, now: Instant, id: AttemptId, _why: DialFailure) {
+        self.advance(now);
+        let Some(peer) = self.attempts.get(&id).copied() else { return };
+        let attempt = self.dial_of(&peer).and_then(|dial| dial.attempt_mut(id));
+        // Once there is a transport, it is the connection that tells.
+        if attempt.is_some_and(|attempt| !matches!(attempt.step, Step::Upgrading(_))) {
+            self.attempt_failed(peer, id, false);
+        }
+    }
+
+    /// Begins an effort with the addresses that the book has.
+    pub(super) fn begin_dial(&mut self, id: PeerId) {
+        let dial = DialId(self.new_id());
+        let dial = Dial::new(dial, self.now, self.book.dial_addrs(&id).cloned());
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.dial = Some(dial);
+        }
+        self.go_on(id);
+    }
+
+    /// Gives up every attempt of an effort.
+    pub(super) fn abort_dial(&mut self, id: PeerId) {
+        for connection in self.end_dial(id) {
+            self.close_connection(connection, codes::connection::NO_ERROR);
+        }
+    }
+
+    /// Gives up every attempt of an effort that has no transport yet, and returns the connections of the others, which
+    /// go on.
+    pub(super) fn end_dial(&mut self, id: PeerId) -> Vec<ConnectionId> {
+        let Some(dial) = self.peers.get_mut(&id).and_then(|peer| peer.dial.take()) else { return Vec::new() };
+        self.leave_queue(id);
+        let mut upgrading = Vec::new();
+        for attempt in dial.attempts() {
+            self.attempts.remove(&attempt.id);
+            match attempt.step {
+                Step::Upgrading(connection) => {
+                    upgrading.push(connection);
+                    if let Some(entry) = self.connections.get_mut(&connection) {
+                        entry.attempt = None;
+                    }
+                }
+                Step::Resolving | Step::Connecting => self.actions.push_back(Action::AbortDial { id: attempt.id }),
+            }
+        }
+        self.feed();
+        upgrading
+    }
+
+    /// Begins the addresses whose time has come, as far as there are places; or ends the effort.
+    pub(super) fn go_on(&mut self, id: PeerId) {
+        while self.begin_next(id) {}
+        let failed = self.dial_of(&id).is_some_and(|dial| dial.has_failed());
+        if failed {
+            self.dial_failed(id);
+        }
+        self.settle_peer(id);
+    }
+
+    pub(super) fn expire_dial(&mut self, id: PeerId) {
+        let now = self.now;
+        while let Some(attempt) = self.dial_of(&id).and_then(|dial| dial.overdue(now)) {
+            self.actions.push_back(Action::AbortDial { id: attempt });
+            self.attempt_failed(id, attempt, false);
+        }
+        self.go_on(id);
+    }
+
+    /// An attempt is over, and nothing came of it.
+    pub(super) fn attempt_failed(&mut self, id: PeerId, attempt: AttemptId, was_denied: bool) {
+        let now = self.now;
+        self.attempts.remove(&attempt);
+        if let Some(dial) = self.dial_of(&id)
+            && let Some(ended) = dial.end(attempt, now)
+        {
+            dial.was_denied |= was_denied;
+            self.book.dial_failed(&id, &ended.candidate.origin);
+        }
+        self.go_on(id);
+        self.feed();
+    }
+
+    /// The attempt of a connection that has opened is over. The step that follows ends the effort.
+    pub(super) fn attempt_succeeded(&mut self, id: PeerId, attempt: AttemptId) {
+        let now = self.now;
+        self.attempts.remove(&attempt);
+        if let Some(ended) = self.dial_of(&id).and_then(|dial| dial.end(attempt, now)) {
+            self.book.dial_succeeded(&id, &ended.candidate.origin, now);
+        }
+    }
+
+    fn dial_failed(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(dial) = peer.dial.take() else { return };
+        // Asking again soon would be denied again.
+        peer.was_denied = dial.was_denied;
+        let _ = self.step(id, Input::DialFailed);
+        self.end_wish_if_exhausted(id);
+        let Some(peer) = self.peers.get(&id) else { return };
+        let (failures, retry_at) = (peer.failures, peer.until);
+        self.tell(Event::DialFailed { peer: id, dial: dial.id, failures, retry_at });
+    }
+
+    fn begin_next(&mut self, id: PeerId) -> bool {
+        let (now, config) = (self.now, self.config.clone());
+        let free = self.attempts.len() < config.max_dials;
+        let Some(dial) = self.dial_of(&id) else { return false };
+        if dial.attempts().len() >= config.max_dials_per_peer {
+            return false;
+        }
+        let Some(candidate) = dial.take_next(now) else { return false };
+        if !free {
+            dial.put_back(candidate);
+            self.queue(id);
+            return false;
+        }
+        let attempt = AttemptId(self.new_id());
+        let addr = candidate.addr.clone();
+        let (step, action) = if is_name(&addr) {
+            (Step::Resolving, Action::Resolve { id: attempt, addr })
+        } else {
+            (Step::Connecting, Action::StartDial { id: attempt, addr })
+        };
+        let deadline = now.saturating_add(config.dial_timeout);
+        let next = now.saturating_add(config.dial_stagger);
+        if let Some(dial) = self.dial_of(&id) {
+            dial.begin(Attempt { id: attempt, candidate, step, deadline }, next);
+        }
+        self.attempts.insert(attempt, id);
+        self.actions.push_back(action);
+        true
+    }
+
+    fn queue(&mut self, id: PeerId) {
+        let place = self.new_id();
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.queued.is_none()
+        {
+            peer.queued = Some(place);
+            self.hungry.insert(place, id);
+        }
+    }
+
+    fn leave_queue(&mut self, id: PeerId) {
+        if let Some(place) = self.peers.get_mut(&id).and_then(|peer| peer.queued.take()) {
+            self.hungry.remove(&place);
+        }
+    }
+
+    /// Places have become free: whoever waits longest goes on.
+    pub(super) fn feed(&mut self) {
+        while self.attempts.len() < self.config.max_dials
+            && let Some((_, id)) = self.hungry.pop_first()
+        {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.queued = None;
+            }
+            self.go_on(id);
+        }
+    }
+
+    fn dial_of(&mut self, id: &PeerId) -> Option<&mut Dial> {
+        self.peers.get_mut(id)?.dial.as_mut()
+    }
+}
+
+fn is_at(dial: &&mut Dial, id: AttemptId, step: Step) -> bool {
+    dial.attempts().iter().any(|attempt| attempt.id == id && attempt.step == step)
+}
+
+fn is_name(addr: &Multiaddr) -> bool {
+    matches!(addr.protocols().next(), Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)))
+}
