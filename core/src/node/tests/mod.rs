@@ -1,0 +1,7 @@
+mod backoff;
+mod prefix;
+mod prefix_count;
+mod rate_limit;
+mod score;
+mod token_bucket;
+mod wall;
