@@ -1,9 +1,8 @@
 //! Limits of a node.
 
-use alloc::vec::Vec;
-use core::{fmt, time::Duration};
+use core::time::Duration;
 
-use super::{Backoff, BookLimits};
+use super::{Backoff, BookLimits, InvalidValue, InvalidValues, RateLimits, ScoreConfig};
 
 /// Limits and delays of a [`Node`](super::Node).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,7 +15,7 @@ pub struct Config {
     /// Inbound connections that are not open yet. Stops a flood of connections that say nothing.
     pub max_pending_inbound: usize,
     /// Connections from one IP prefix (/32 of IPv4, /64 of IPv6). Stops one machine from taking all places.
-    pub max_per_prefix: usize,
+    pub max_per_prefix: u32,
     /// Connections to one peer while it settles which one stays. Stops a peer from dialing again and again.
     pub max_per_peer: usize,
     /// Addresses that are being resolved or dialed at once, for all peers.
@@ -35,6 +34,12 @@ pub struct Config {
     pub cooldown: Duration,
     /// How long the peer that does not decide which of two connections stays waits for the one that does.
     pub settle_timeout: Duration,
+    /// How often inbound transports may come.
+    pub connect_rates: RateLimits,
+    /// How often their peers may complete a handshake.
+    pub handshake_rates: RateLimits,
+    /// What misbehaviour leads to.
+    pub score: ScoreConfig,
     /// Limits of the address book.
     pub book: BookLimits,
     /// Above so many open connections, those that nobody asked for are closed, the newest first ...
@@ -61,6 +66,9 @@ impl Default for Config {
             transient_attempts: 10,
             cooldown: Duration::from_secs(60),
             settle_timeout: Duration::from_secs(10),
+            connect_rates: RateLimits::inbound_connects(),
+            handshake_rates: RateLimits::handshakes(),
+            score: ScoreConfig::default(),
             book: BookLimits::default(),
             high_watermark: 900,
             low_watermark: 700,
@@ -69,59 +77,36 @@ impl Default for Config {
     }
 }
 
-/// A value that cannot work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The limit is zero, so that nothing would work.
-    #[error("{0} must not be 0")]
-    Zero(&'static str),
-    /// The first must not be larger than the second.
-    #[error("{0} must not be larger than {1}")]
-    Larger(&'static str, &'static str),
-}
-
-/// Everything that is wrong with a [`Config`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the node cannot be configured so:")?;
-        self.0.iter().try_for_each(|error| write!(f, " {error};"))
-    }
-}
-
-impl core::error::Error for ConfigErrors {}
-
 impl Config {
-    /// Checks every value.
+    /// Checks every value and reports all that are wrong at once.
     ///
     /// # Errors
-    /// Says everything that is wrong, not only the first.
-    pub fn validate(&self) -> Result<(), ConfigErrors> {
-        let positive = [
+    /// The values with which the node would not work.
+    pub fn validate(&self) -> Result<(), InvalidValues> {
+        let mut errors = InvalidValues::default();
+        for (name, value) in [
             ("max_connections", self.max_connections),
             ("max_pending_inbound", self.max_pending_inbound),
-            ("max_per_prefix", self.max_per_prefix),
             ("max_dials", self.max_dials),
             ("max_dials_per_peer", self.max_dials_per_peer),
-        ];
-        let ordered = [
-            (("max_inbound", self.max_inbound), ("max_connections", self.max_connections)),
-            (("high_watermark", self.high_watermark), ("max_connections", self.max_connections)),
-            (("low_watermark", self.low_watermark), ("high_watermark", self.high_watermark)),
-            (("2", 2), ("max_per_peer", self.max_per_peer)),
-        ];
-        let mut errors: Vec<ConfigError> =
-            positive.iter().filter(|(_, value)| *value == 0).map(|(name, _)| ConfigError::Zero(name)).collect();
-        errors.extend(ordered.iter().filter(|(a, b)| a.1 > b.1).map(|(a, b)| ConfigError::Larger(a.0, b.0)));
-        if self.dial_timeout.is_zero() {
-            errors.push(ConfigError::Zero("dial_timeout"));
+        ] {
+            errors.refuse(value == 0, InvalidValue::Zero { name });
         }
-        if self.backoff.initial > self.backoff.max {
-            errors.push(ConfigError::Larger("backoff.initial", "backoff.max"));
+        errors.refuse(self.max_per_prefix == 0, InvalidValue::Zero { name: "max_per_prefix" });
+        errors.not_zero("dial_timeout", self.dial_timeout);
+        errors.not_zero("settle_timeout", self.settle_timeout);
+        errors.not_more("max_inbound", "max_connections", self.max_inbound <= self.max_connections);
+        errors.not_more("high_watermark", "max_connections", self.high_watermark <= self.max_connections);
+        errors.not_more("low_watermark", "high_watermark", self.low_watermark <= self.high_watermark);
+        errors.not_more("2", "max_per_peer", self.max_per_peer >= 2);
+        for part in [
+            self.backoff.validate(),
+            self.connect_rates.validate(),
+            self.handshake_rates.validate(),
+            self.score.validate(),
+        ] {
+            errors.merge(part);
         }
-        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+        errors.into_result()
     }
 }

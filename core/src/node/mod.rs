@@ -4,17 +4,27 @@
 //! connection runs elsewhere, made of the [`Link`] that the node hands out, and talks to the node through a
 //! [`Mailbox`](crate::link::Mailbox) each way.
 
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "the parts come before the whole on this branch")]
+
 mod action;
+mod backoff;
 mod commands;
 mod config;
 mod connections;
 mod dial;
 mod dialing;
 mod duplicates;
+mod invalid_value;
 mod peer;
+mod prefix;
+mod prefix_count;
+mod rate_limit;
+mod score;
 #[cfg(test)]
 mod tests;
+mod token_bucket;
 mod transition;
+mod wall;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -22,7 +32,15 @@ use alloc::{
 };
 
 pub use action::{Action, DialError, DialFailure, Event};
-pub use config::{Config, ConfigError, ConfigErrors};
+pub use backoff::Backoff;
+pub use config::Config;
+pub use invalid_value::{InvalidValue, InvalidValues};
+pub use prefix::{InvalidPrefix, Prefix, leading_ip};
+pub use prefix_count::PrefixFull;
+pub use rate_limit::{Limited, RateLimits};
+pub use score::{MAX_SCORE, Misbehaviour, ScoreConfig, Threshold};
+pub use token_bucket::{MAX_FILL_TIME, Rate};
+pub use wall::WallTime;
 
 use crate::{ConnectionId, Instant, Multiaddr, PeerId, Seed, SeedStream};
 use connections::Entry;
@@ -128,7 +146,7 @@ impl Node {
     ///
     /// # Errors
     /// The configuration cannot work.
-    pub fn new(config: Config, local: PeerId, now: Instant, mut seed: Seed) -> Result<Self, ConfigErrors> {
+    pub fn new(config: Config, local: PeerId, now: Instant, mut seed: Seed) -> Result<Self, InvalidValues> {
         config.validate()?;
         Ok(Self {
             local,
