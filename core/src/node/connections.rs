@@ -1,6 +1,6 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
-use super::{Action, AttemptId, Endpoints, Event, Node, transition::Input};
+use super::{Action, AttemptId, Endpoints, Event, Node, Prefix, leading_ip, transition::Input};
 use crate::{
     ConnectionId, Instant, Link, Multiaddr, PeerId, Role,
     connection::{CloseReason, DenyReason, codes},
@@ -16,6 +16,8 @@ pub(super) struct Entry {
     remote: Multiaddr,
     /// The attempt that the connection is to end, until it is open.
     pub(super) attempt: Option<AttemptId>,
+    /// What an inbound one is counted under.
+    prefix: Option<Prefix>,
     pub(super) phase: Phase,
     pub(super) outbox: Mailbox<ToConnection>,
     pub(super) report: Report,
@@ -41,7 +43,7 @@ pub(super) enum Phase {
 impl Entry {
     fn new(role: Role, peer: Option<PeerId>, attempt: Option<AttemptId>, remote: Multiaddr) -> Self {
         let (phase, outbox, report) = (Phase::Upgrading, Mailbox::default(), Report::default());
-        Self { peer, role, remote, attempt, phase, outbox, report }
+        Self { peer, role, remote, attempt, prefix: None, phase, outbox, report }
     }
 
     pub(super) fn dialed(peer: PeerId, attempt: AttemptId, endpoints: Endpoints) -> Self {
@@ -80,15 +82,18 @@ impl Node {
     /// It is not wanted: drop it. Nothing is remembered of it.
     pub fn handle_incoming(&mut self, now: Instant, endpoints: Endpoints) -> Result<Link, DenyReason> {
         self.advance(now);
-        if let Err(reason) = self.admit_transport() {
-            self.tell(Event::Denied { peer: None, remote: endpoints.remote, reason });
-            return Err(reason);
-        }
+        let prefix = match self.admit_transport(&endpoints.remote) {
+            Ok(prefix) => prefix,
+            Err(reason) => {
+                self.tell(Event::Denied { peer: None, remote: endpoints.remote, reason });
+                return Err(reason);
+            }
+        };
         let id = ConnectionId(self.new_id());
         let seed = self.seeds.child("accepted");
         self.inbound = self.inbound.saturating_add(1);
         self.pending_inbound = self.pending_inbound.saturating_add(1);
-        self.connections.insert(id, Entry::new(Role::Listener, None, None, endpoints.remote));
+        self.connections.insert(id, Entry { prefix, ..Entry::new(Role::Listener, None, None, endpoints.remote) });
         Ok(Link::listener(seed).of_node(id))
     }
 
@@ -115,14 +120,20 @@ impl Node {
         self.closed(id, CloseReason::Io);
     }
 
-    fn admit_transport(&self) -> Result<(), DenyReason> {
-        if self.shutting_down {
-            return Err(DenyReason::ShuttingDown);
-        }
+    /// Whether there is room for an inbound transport from `remote`, and what it is counted under.
+    fn admit_transport(&mut self, remote: &Multiaddr) -> Result<Option<Prefix>, DenyReason> {
         let is_full = self.connections.len() >= self.config.max_connections
             || self.inbound >= self.config.max_inbound
             || self.pending_inbound >= self.config.max_pending_inbound;
-        if is_full { Err(DenyReason::Limit) } else { Ok(()) }
+        if self.shutting_down {
+            return Err(DenyReason::ShuttingDown);
+        }
+        if is_full {
+            return Err(DenyReason::Limit);
+        }
+        let Some(ip) = leading_ip(remote) else { return Ok(None) };
+        self.connects.check(self.now, ip).map_err(|_| DenyReason::RateLimited)?;
+        self.prefixes.try_add(ip, self.config.max_per_prefix).map(Some).map_err(|_| DenyReason::Limit)
     }
 
     /// Who is at the other end is known now: is it wanted?
@@ -145,7 +156,11 @@ impl Node {
         self.settle_peer(peer);
     }
 
-    fn admit_peer(&self, id: ConnectionId, peer: PeerId) -> Result<(), DenyReason> {
+    fn admit_peer(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), DenyReason> {
+        let inbound = self.connections.get(&id).filter(|entry| entry.role == Role::Listener);
+        if let Some(ip) = inbound.and_then(|entry| leading_ip(&entry.remote)) {
+            self.handshakes.check(self.now, ip).map_err(|_| DenyReason::RateLimited)?;
+        }
         let known = self.peers.get(&peer);
         let others = known.map_or(0, |peer| {
             let is_settled = |entry: &Entry| matches!(entry.phase, Phase::Admitted | Phase::Open { .. });
@@ -207,6 +222,9 @@ impl Node {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(entry) = self.connections.remove(&id) else { return };
         self.letters.remove(&id);
+        if let Some(prefix) = entry.prefix {
+            self.prefixes.remove(prefix);
+        }
         if entry.role == Role::Listener {
             self.inbound = self.inbound.saturating_sub(1);
             if entry.since().is_none() {

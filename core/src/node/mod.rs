@@ -45,6 +45,8 @@ pub use wall::WallTime;
 use crate::{ConnectionId, Instant, Multiaddr, PeerId, Seed, SeedStream};
 use connections::Entry;
 use peer::Peer;
+use prefix_count::PrefixCounts;
+use rate_limit::RateLimiter;
 use transition::{Cell, Effect, Effort, Input, Presence, Refusal};
 
 /// Events that wait for the application at most; beyond it the oldest is dropped and counted. A driver that asks after
@@ -133,6 +135,10 @@ pub struct Node {
     connections: BTreeMap<ConnectionId, Entry>,
     inbound: usize,
     pending_inbound: usize,
+    /// Of all connections.
+    prefixes: PrefixCounts,
+    connects: RateLimiter,
+    handshakes: RateLimiter,
     actions: VecDeque<Action>,
     /// Connections with messages to be sent.
     letters: BTreeSet<ConnectionId>,
@@ -154,7 +160,10 @@ impl Node {
             random: seed.child("node delays").public_stream(),
             seeds: seed.child("connections"),
             last_id: 0,
-            book: Book::new(config.book),
+            book: Book::new(config.book.clone()),
+            connects: RateLimiter::new(config.connect_rates),
+            handshakes: RateLimiter::new(config.handshake_rates),
+            prefixes: PrefixCounts::default(),
             config: Arc::new(config),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),

@@ -1,4 +1,6 @@
 mod backoff;
+mod dialing;
+mod driver;
 mod prefix;
 mod prefix_count;
 mod rate_limit;

@@ -1,0 +1,259 @@
+//! Whom a node dials, when, and when it stops.
+
+use core::time::Duration;
+use std::{vec, vec::Vec};
+
+use super::driver::{Driver, addr, ordered, peer};
+use crate::{
+    Multiaddr,
+    connection::CloseReason,
+    link::ConnectionMessage,
+    node::{Config, DialError, Event, Intent, PeerState},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn known(intent: Intent, addrs: &[u8]) -> (Driver, crate::PeerId) {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    let addrs: Vec<Multiaddr> = addrs.iter().map(|number| addr(*number)).collect();
+    driver.call(|node, now| node.add_peer(now, other, &addrs, intent)).unwrap();
+    (driver, other)
+}
+
+#[test]
+fn a_persistent_peer_is_dialed_at_once_and_again_after_each_failure() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let mut least = SECOND;
+    for failures in 1..20 {
+        let attempt = driver.only_dial();
+        assert_eq!(driver.node.state(&other), PeerState::Connecting);
+        driver.fail(attempt);
+        assert_eq!(driver.node.state(&other), PeerState::Backoff);
+        let Some(Event::DialFailed { failures: told, retry_at: Some(at), .. }) =
+            driver.take_events().into_iter().find(|event| matches!(event, Event::DialFailed { .. }))
+        else {
+            panic!("nothing was said of failure {failures}");
+        };
+        assert_eq!(told, failures);
+        let delay = at.saturating_duration_since(driver.now);
+        let (low, high) = if least < Duration::from_secs(300) { (least, least * 5 / 4) } else { (least * 3 / 4, least) };
+        assert!(low <= delay && delay <= high.min(Duration::from_secs(300)), "{delay:?} after {failures}");
+        assert_eq!(driver.sleep(), Some(delay));
+        least = (least * 2).min(Duration::from_secs(300));
+    }
+}
+
+#[test]
+fn a_transient_peer_is_given_up_after_its_attempts_and_leaves_no_timer() {
+    let (mut driver, other) = known(Intent::Transient, &[1]);
+    driver.call(|node, now| node.connect(now, other)).unwrap();
+    for _ in 0..10 {
+        let attempt = driver.only_dial();
+        driver.fail(attempt);
+        driver.sleep();
+    }
+    let attempt = driver.only_dial();
+    driver.fail(attempt);
+    assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Disconnected, None));
+    assert_eq!(driver.sleep(), None);
+    // Asked for by name, it is tried again.
+    driver.call(|node, now| node.connect(now, other)).unwrap();
+    driver.only_dial();
+}
+
+#[test]
+fn addresses_are_tried_a_moment_apart_and_the_first_that_opens_ends_the_effort() {
+    let (mut driver, other) = known(Intent::Persistent, &[1, 2, 3, 4, 5, 6]);
+    let mut begun = vec![driver.dials.len()];
+    for _ in 0..3 {
+        assert_eq!(driver.sleep(), Some(Duration::from_millis(250)));
+        begun.push(driver.dials.len());
+    }
+    assert_eq!(begun, [1, 2, 3, 4], "four at once for one peer");
+    // A failure makes room for the next one at once.
+    let first = *driver.dials.keys().next().unwrap();
+    driver.fail(first);
+    assert_eq!(driver.dials.len(), 4);
+    let second = *driver.dials.keys().next().unwrap();
+    let id = driver.dialed(second).unwrap().id().unwrap();
+    driver.open(id, other);
+    assert_eq!((driver.dials.len(), driver.aborted.len()), (0, 3));
+    assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Established, None));
+}
+
+#[test]
+fn an_address_that_does_not_answer_is_given_up() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    assert_eq!(driver.sleep(), Some(10 * SECOND));
+    assert_eq!(driver.aborted, [attempt]);
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+    // What comes late is not wanted.
+    assert!(driver.dialed(attempt).is_none());
+    driver.call(|node, now| node.handle_dial_failed(now, attempt, crate::node::DialFailure::Other));
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+}
+
+#[test]
+fn names_are_resolved_by_the_driver_and_their_addresses_tried_in_order() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    let name: Multiaddr = "/dns4/example.org/tcp/4001".parse().unwrap();
+    driver.call(|node, now| node.add_peer(now, other, &[name], Intent::Persistent)).unwrap();
+    let (id, _) = driver.resolves.pop_first().unwrap();
+    let found: Vec<Multiaddr> = (1..=200).map(addr).collect();
+    driver.call(|node, now| node.handle_resolved(now, id, &found));
+    assert_eq!(driver.dials.values().next(), Some(&addr(1)));
+    let mut tried = 1;
+    while let Some((attempt, _)) = driver.dials.pop_first() {
+        driver.fail(attempt);
+        tried += usize::from(!driver.dials.is_empty());
+    }
+    assert_eq!(tried, 31, "a name server does not decide how long we dial");
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_a_failure() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    let name: Multiaddr = "/dns4/example.org/tcp/4001".parse().unwrap();
+    driver.call(|node, now| node.add_peer(now, other, &[name], Intent::Persistent)).unwrap();
+    let (id, _) = driver.resolves.pop_first().unwrap();
+    driver.call(|node, now| node.handle_resolved(now, id, &[]));
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+}
+
+#[test]
+fn all_peers_together_dial_only_so_many_addresses_and_wait_in_order() {
+    let mut driver = Driver::new(Config { max_dials: 3, ..Config::default() });
+    let peers: Vec<_> = (10..16).map(peer).collect();
+    for (number, id) in peers.iter().enumerate() {
+        let addr = addr(number as u8 + 1);
+        driver.call(|node, now| node.add_peer(now, *id, &[addr], Intent::Persistent)).unwrap();
+    }
+    assert_eq!(driver.dials.len(), 3);
+    let mut order = Vec::new();
+    while order.len() < 6 {
+        let (attempt, addr) = driver.dials.pop_first().unwrap();
+        order.push(addr);
+        driver.fail(attempt);
+        assert!(driver.dials.len() <= 3);
+    }
+    assert_eq!(order, (1..=6).map(addr).collect::<Vec<_>>());
+    assert!(peers.iter().all(|id| driver.node.state(id) == PeerState::Backoff));
+}
+
+#[test]
+fn a_lost_connection_is_made_again_and_only_one_that_lasted_forgives_failures() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let mut delays = Vec::new();
+    for uptime in [1, 1, 1, 61, 1] {
+        let attempt = driver.only_dial();
+        let id = driver.dialed(attempt).unwrap().id().unwrap();
+        driver.open(id, other);
+        driver.wait(uptime * SECOND);
+        driver.close(id, CloseReason::Eof);
+        assert_eq!(driver.node.state(&other), PeerState::Backoff);
+        delays.push(driver.sleep().unwrap().as_secs());
+    }
+    assert_eq!(delays, [1, 2, 4, 1, 2]);
+}
+
+#[test]
+fn a_peer_that_denies_us_is_not_asked_again_soon() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.close(id, CloseReason::DeniedByRemote);
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+    assert!(driver.sleep().unwrap() >= Duration::from_secs(225));
+    // An ordinary failure afterwards takes the ordinary step.
+    let attempt = driver.only_dial();
+    driver.fail(attempt);
+    assert!(driver.sleep().unwrap() <= Duration::from_millis(2500));
+}
+
+#[test]
+fn cancelling_ends_the_effort_and_its_connections_but_not_the_wish() {
+    let (mut driver, other) = known(Intent::Persistent, &[1, 2]);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.wait(SECOND);
+    assert_eq!(driver.dials.len(), 1);
+    driver.call(|node, now| node.cancel_reconnect(now, other));
+    assert_eq!((driver.dials.len(), driver.node.poll_timeout()), (0, None));
+    assert!(matches!(driver.take(id), Some(ConnectionMessage::Close { .. })));
+    driver.close(id, CloseReason::Local);
+    assert_eq!(driver.node.state(&other), PeerState::Disconnected);
+    // It is still wanted: an inbound connection that is lost brings the effort back.
+    let id = driver.incoming(1);
+    driver.open(id, other);
+    driver.close(id, CloseReason::Eof);
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+}
+
+#[test]
+fn an_inbound_connection_ends_the_effort_but_not_what_is_being_upgraded() {
+    let (mut driver, other) = known(Intent::Persistent, &[1, 2]);
+    let attempt = driver.only_dial();
+    let ours = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.wait(SECOND);
+    let theirs = driver.incoming(1);
+    driver.open(theirs, other);
+    assert_eq!((driver.dials.len(), driver.node.state(&other)), (0, PeerState::Established));
+    assert_eq!(driver.take(ours), None, "the peer may have opened it already");
+    driver.close(ours, CloseReason::UpgradeTimeout);
+    assert_eq!(driver.node.state(&other), PeerState::Established);
+}
+
+#[test]
+fn the_same_wish_twice_is_one_effort() {
+    let (mut driver, other) = known(Intent::Dormant, &[1]);
+    let first = driver.call(|node, now| node.connect(now, other)).unwrap();
+    assert_eq!(driver.call(|node, now| node.connect(now, other)), Ok(first));
+    assert_eq!(driver.dials.len(), 1);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    assert_eq!(driver.call(|node, now| node.connect(now, other)), Err(DialError::AlreadyConnected));
+}
+
+#[test]
+fn wishes_that_cannot_be_granted_are_typed_errors() {
+    let mut driver = Driver::new(Config::default());
+    let (other, local) = ordered();
+    assert_eq!(driver.call(|node, now| node.connect(now, local)), Err(DialError::SelfDial));
+    assert_eq!(driver.call(|node, now| node.connect(now, other)), Err(DialError::NoAddresses));
+    driver.call(|node, now| node.shutdown(now));
+    assert_eq!(driver.call(|node, now| node.connect(now, other)), Err(DialError::ShuttingDown));
+    assert_eq!(
+        driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)),
+        Err(DialError::ShuttingDown)
+    );
+}
+
+#[test]
+fn a_dormant_peer_is_tried_once_when_asked_for() {
+    let (mut driver, other) = known(Intent::Dormant, &[1]);
+    assert!(driver.dials.is_empty());
+    driver.call(|node, now| node.connect(now, other)).unwrap();
+    let attempt = driver.only_dial();
+    driver.fail(attempt);
+    assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Disconnected, None));
+}
+
+#[test]
+fn disconnecting_withdraws_the_wish() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    driver.call(|node, now| node.disconnect(now, other));
+    assert_eq!(driver.node.state(&other), PeerState::Draining);
+    assert_eq!(driver.take(id), Some(ConnectionMessage::Close { code: 0 }));
+    driver.close(id, CloseReason::Local);
+    assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Disconnected, None));
+    assert!(driver.dials.is_empty());
+}
