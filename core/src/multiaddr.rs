@@ -5,7 +5,7 @@
 //! not known either; that rest is kept as one [`Protocol::Unknown`], so that an address can be
 //! stored and passed on unchanged.
 
-mod base64url;
+pub(crate) mod base64url;
 mod protocol;
 #[cfg(test)]
 mod tests;

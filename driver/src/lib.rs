@@ -23,6 +23,7 @@ mod profile;
 pub mod runtime;
 mod services;
 mod shared;
+pub mod storage;
 mod stream;
 mod task;
 mod time;
@@ -39,4 +40,5 @@ pub use error::{
 pub use listener::Listener;
 pub use runtime::Runtime;
 pub use septa_core::connection::{CloseReason, Priority, ReadError, RefuseReason, StreamId, WriteError};
+pub use storage::{FileStorage, Storage};
 pub use stream::Stream;

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-pub(super) fn encode(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
+pub(crate) fn encode(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
     for chunk in bytes.chunks(3) {
         let byte = |index| u32::from(chunk.get(index).copied().unwrap_or(0));
         let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
@@ -20,7 +20,7 @@ pub(super) fn encode(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
 
 /// Decodes the only encoding that each byte string has: no padding, no bits left over. The caller
 /// bounds the length of `text`.
-pub(super) fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
     for chunk in text.as_bytes().chunks(4) {
         let mut bits: u32 = 0;
         for digit in chunk {

@@ -101,6 +101,7 @@ impl Config {
         errors.not_more("2", "max_per_peer", self.max_per_peer >= 2);
         for part in [
             self.backoff.validate(),
+            self.book.validate(),
             self.connect_rates.validate(),
             self.handshake_rates.validate(),
             self.score.validate(),

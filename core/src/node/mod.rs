@@ -8,20 +8,25 @@
 
 mod action;
 mod backoff;
+pub mod book;
 mod commands;
 mod config;
 mod connections;
 mod dial;
 mod dialing;
 mod duplicates;
+mod intent;
 mod invalid_value;
 mod peer;
 mod prefix;
 mod prefix_count;
 mod rate_limit;
 mod score;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "serde")]
+mod text;
 mod token_bucket;
 mod transition;
 mod wall;
@@ -33,12 +38,15 @@ use alloc::{
 
 pub use action::{Action, DialError, DialFailure, Event};
 pub use backoff::Backoff;
+pub use book::{Book, BookLimits};
 pub use config::Config;
+pub use intent::Intent;
 pub use invalid_value::{InvalidValue, InvalidValues};
 pub use prefix::{InvalidPrefix, Prefix, leading_ip};
 pub use prefix_count::PrefixFull;
 pub use rate_limit::{Limited, RateLimits};
 pub use score::{MAX_SCORE, Misbehaviour, ScoreConfig, Threshold};
+pub use snapshot::{KnownAddr, KnownPeer, Provenance, Snapshot};
 pub use token_bucket::{MAX_FILL_TIME, Rate};
 pub use wall::WallTime;
 
@@ -322,9 +330,8 @@ impl Node {
     }
 
     fn derive(&self, peer: &Peer) -> PeerState {
-        let has = |wanted: fn(&Entry) -> bool| {
-            peer.connections.iter().filter_map(|id| self.connections.get(id)).any(wanted)
-        };
+        let has =
+            |wanted: fn(&Entry) -> bool| peer.connections.iter().filter_map(|id| self.connections.get(id)).any(wanted);
         match peer.effort {
             _ if has(Entry::is_ready) => PeerState::Established,
             _ if has(Entry::is_present) => PeerState::Connected,

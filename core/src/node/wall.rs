@@ -8,6 +8,7 @@ use core::time::Duration;
 /// It may be negative, stand still or jump either way, so nothing that runs is timed by it; it only
 /// bridges the time between two processes. Arithmetic saturates.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct WallTime(i64);
 
 impl WallTime {
