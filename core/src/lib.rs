@@ -21,6 +21,7 @@
 //!       time seed varint protobuf peer_id multiaddr protocol_id
 //! signed_envelope            what a peer has signed, whoever passes it on
 //!   peer_record              its addresses
+//! channel                    messages on a stream; the handshake of the applications
 //! protocol                   ping, identify and perf: small machines on one stream each
 //! ```
 #![no_std]
@@ -34,6 +35,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod buf;
+pub mod channel;
 pub mod connection;
 pub mod crypto;
 pub mod identity;

@@ -21,25 +21,31 @@ impl Connection {
     /// Until the GoAway leaves, streams can still be accepted, read, written and finished; what is
     /// written by then leaves first. Streams that are not finished by then are cut off.
     ///
-    /// Before the connection is open it ends at once. A second call changes nothing.
+    /// Before the connection is open it ends at once. A second call changes nothing. An application
+    /// handshake that is not done is given up: messages of it that still wait for the stream are lost.
     pub fn close(&mut self, now: Instant, code: u32) {
         self.advance(now);
-        match &mut self.phase {
-            Phase::Open(streams) => {
-                if streams.draining.is_none() {
-                    streams.session.refuse_inbound(codes::stream::SHUTDOWN);
-                    // A GoAway alone, soon after the start, would tell the dialer that it was denied.
-                    streams.session.ping_now();
-                    streams.answer_all();
-                    streams.draining = Some(code);
-                    streams.wake_open(&mut self.events);
-                    self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
-                }
-            }
+        match self.phase {
+            Phase::Open(_) => self.drain(code),
             Phase::Negotiating(_) | Phase::Handshaking(_) | Phase::Secured(_) => {
                 self.say_goodbye(code, CloseReason::Local);
             }
             Phase::Lingering(_) | Phase::Closed(_) => {}
+        }
+    }
+
+    /// Begins the end of an open connection, unless it has begun.
+    pub(super) fn drain(&mut self, code: u32) {
+        let Phase::Open(streams) = &mut self.phase else { return };
+        if streams.draining.is_none() {
+            streams.session.refuse_inbound(codes::stream::SHUTDOWN);
+            // A GoAway alone, soon after the start, would tell the dialer that it was denied.
+            streams.session.ping_now();
+            streams.answer_all();
+            streams.draining = Some(code);
+            streams.wake_open(&mut self.events);
+            self.timers.stop(Timer::Handshake);
+            self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
         }
     }
 
@@ -132,7 +138,8 @@ impl Connection {
 
     pub(super) fn drain_timed_out(&mut self) {
         if let Phase::Open(streams) = &self.phase {
-            let code = streams.draining.unwrap_or_default();
+            // Without a code it is our Reject that did not leave in time.
+            let code = streams.draining.unwrap_or(codes::connection::GATED);
             self.say_goodbye(code, CloseReason::DrainTimeout);
         }
     }
@@ -164,6 +171,7 @@ impl Connection {
         }
         self.phase = Phase::Lingering(streams);
         self.timers.stop(Timer::Upgrade);
+        self.timers.stop(Timer::Handshake);
         self.timers.stop(Timer::Drain);
         self.timers.set(Timer::Linger, self.now.saturating_add(self.config.drain_timeout));
     }

@@ -22,11 +22,39 @@ pub enum Admission {
     Manual,
 }
 
+/// What happens when the connection is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandshakeMode {
+    /// Nothing more: the peer is ready at once, and [`Event::Ready`](super::Event::Ready) comes right
+    /// behind `Open`. A peer that wants a handshake of the applications is told that there is none.
+    Automatic,
+    /// Both applications exchange messages of their own, then accept each other with
+    /// [`finalize`](super::Connection::finalize) or [`reject`](super::Connection::reject). Until both have
+    /// accepted, only ping and identify are served; other streams of the peer wait, bounded in number by the
+    /// limit on streams and in bytes by their windows.
+    Application {
+        /// From [`Event::Open`](super::Event::Open) to [`Event::Ready`](super::Event::Ready). Stops a
+        /// peer that holds a connection slot and never decides.
+        timeout: Duration,
+    },
+}
+
+impl HandshakeMode {
+    /// The application handshake with the usual timeout, 30 s.
+    pub const APPLICATION: Self = Self::Application { timeout: Duration::from_secs(30) };
+
+    fn timeout(self) -> Option<Duration> {
+        if let Self::Application { timeout } = self { Some(timeout) } else { None }
+    }
+}
+
 /// Limits and timeouts of a connection, shared by all connections of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who decides about an authenticated peer.
     pub admission: Admission,
+    /// Whether the applications have a say about an open connection.
+    pub handshake: HandshakeMode,
     /// The protocols that inbound streams may negotiate at first; see [`serve`](super::Connection::serve).
     pub protocols: ProtocolSet,
     /// From creation to [`Event::Open`](super::Event::Open), admission included. Stops a peer that
@@ -47,6 +75,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             admission: Admission::Automatic,
+            handshake: HandshakeMode::Automatic,
             protocols: ProtocolSet::default(),
             upgrade_timeout: Duration::from_secs(10),
             negotiation_timeout: Duration::from_secs(10),
@@ -65,6 +94,7 @@ impl Config {
             ("negotiation_timeout", self.negotiation_timeout),
             ("drain_timeout", self.drain_timeout),
             ("write_stall_timeout", self.write_stall_timeout),
+            ("handshake.timeout", self.handshake.timeout().unwrap_or(Duration::MAX)),
         ];
         let mut errors: Vec<ConfigError> = timeouts
             .into_iter()

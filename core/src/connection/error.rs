@@ -1,6 +1,9 @@
 //! Why a connection ended and why a call was refused.
 
-use crate::{multistream, noise, yamux};
+use crate::{
+    channel::handshake::{self, Party},
+    multistream, noise, yamux,
+};
 
 /// Why a connection ended. The same for every handle on it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -49,9 +52,37 @@ pub enum CloseReason {
     /// because peers also close connections that carried no stream for a while.
     #[error("denied by the peer")]
     DeniedByRemote,
+    /// The application handshake was not done within its timeout.
+    #[error("the application handshake was not done in time")]
+    HandshakeTimeout,
+    /// One application did not want the other. [`rejection`](super::Connection::rejection) has its words.
+    #[error("rejected by {by} with code {code}")]
+    HandshakeRejected {
+        /// Who did.
+        by: Party,
+        /// What it means is between the applications.
+        code: u8,
+    },
+    /// The peer does not take part in the application handshake, or not by its rules.
+    #[error("no application handshake: {0}")]
+    HandshakeRefused(HandshakeRefusal),
     /// The peer broke a rule.
     #[error("the peer broke the protocol: {0}")]
     Protocol(ProtocolError),
+}
+
+/// Why there can be no application handshake with the peer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeRefusal {
+    /// The peer refused the stream of the handshake, before or after the protocol was agreed. A peer whose
+    /// handshake is automatic does not support it.
+    #[error(transparent)]
+    Stream(RefuseReason),
+    /// The peer broke a rule of the handshake, or ended its stream too early. That was reset with
+    /// [`PROTOCOL_VIOLATION`](super::codes::stream::PROTOCOL_VIOLATION).
+    #[error(transparent)]
+    Protocol(handshake::Error),
 }
 
 /// A layer that is chosen by multistream-select.
@@ -191,12 +222,38 @@ pub enum OpenError {
     /// The connection is not open yet; wait for [`Event::Open`](super::Event::Open).
     #[error("the connection is not open yet")]
     NotOpen,
+    /// The application handshake is not done, and one of the protocols is not ping or identify; wait for
+    /// [`Event::Ready`](super::Event::Ready) or [`Event::OpenUnblocked`](super::Event::OpenUnblocked),
+    /// which comes with it.
+    #[error("the application handshake is not done yet")]
+    NotReady,
     /// The list of protocols is empty or too long.
     #[error(transparent)]
     InvalidProposals(#[from] multistream::InvalidProposals),
     /// All stream ids of this connection were used; make a new connection.
     #[error("all stream ids of this connection are used up")]
     IdsExhausted,
+    /// This end is closing the connection.
+    #[error("the connection is closing")]
+    Closing,
+    /// The connection is over.
+    #[error("connection lost: {0}")]
+    ConnectionLost(CloseReason),
+}
+
+/// Why a step of the application handshake was not taken. The state is unchanged.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The handshake is automatic: there is nothing to say in it.
+    #[error("the handshake of this connection is automatic")]
+    Automatic,
+    /// The connection is not open yet; wait for [`Event::Open`](super::Event::Open).
+    #[error("the connection is not open yet")]
+    NotOpen,
+    /// The handshake does not allow it now.
+    #[error(transparent)]
+    Command(#[from] handshake::CommandError),
     /// This end is closing the connection.
     #[error("the connection is closing")]
     Closing,

@@ -11,7 +11,9 @@ use crate::{PeerId, yamux::StreamId};
 /// after a call returned `Blocked` and the condition then changed. Readable also comes once at the start
 /// of a stream, when the first data waits. [`Incoming`](Event::Incoming) comes at the start and then
 /// exactly once after [`accept`](super::Connection::accept) returned `None`, and
-/// [`OpenUnblocked`](Event::OpenUnblocked) once after [`open`](super::Connection::open) was blocked. An
+/// [`OpenUnblocked`](Event::OpenUnblocked) once after [`open`](super::Connection::open) was blocked or too
+/// early; [`HandshakeReadable`](Event::HandshakeReadable) at the start and then once after
+/// [`handshake_recv`](super::Connection::handshake_recv) returned `None`. An
 /// event that a call has overtaken by returning `Blocked` again is taken back. So the queue is bounded
 /// by the number of streams and no wake-up is lost.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,8 +25,14 @@ pub enum Event {
         /// The authenticated peer.
         peer: PeerId,
     },
-    /// Streams are possible.
+    /// Streams are possible. With an application handshake, only those of ping and identify as yet; it
+    /// begins now.
     Open,
+    /// [`handshake_recv`](super::Connection::handshake_recv) will return a message.
+    HandshakeReadable,
+    /// Both applications have accepted each other: streams of every protocol are possible. Comes at most
+    /// once, and right behind `Open` if the handshake is automatic.
+    Ready,
     /// [`accept`](super::Connection::accept) will return a stream.
     Incoming,
     /// The peer agreed on the protocol of a stream that this end opened.
@@ -63,8 +71,8 @@ const IDLE_CAPACITY: usize = 16;
 
 /// The events that the driver has not taken yet.
 ///
-/// Bounded without a limit of its own: events of the connection come once each, `Incoming` and
-/// `OpenUnblocked` have a [`Wake`] each, and each stream has at most one event of each kind in here,
+/// Bounded without a limit of its own: events of the connection come once each, `Incoming`,
+/// `OpenUnblocked` and `HandshakeReadable` have a [`Wake`] each, and each stream has at most one event of each kind in here,
 /// which its release removes.
 #[derive(Debug, Default)]
 pub(super) struct Events {
@@ -129,8 +137,8 @@ impl Events {
     pub(super) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
         self.over |= event == Event::Closed;
-        // Behind `Open` a connection may stay idle for long.
-        self.give_back(if event == Event::Open { 0 } else { IDLE_CAPACITY });
+        // Behind these a connection may stay idle for long.
+        self.give_back(if let Event::Open | Event::Ready = event { 0 } else { IDLE_CAPACITY });
         Some(event)
     }
 

@@ -8,6 +8,7 @@ pub mod codes;
 mod config;
 mod error;
 mod event;
+mod handshake;
 mod negotiation;
 mod phase;
 mod receive;
@@ -24,10 +25,10 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
 pub use close::DENIAL_WINDOW;
-pub use config::{Admission, Config, ConfigError, ConfigErrors, MAX_DRAIN_TIMEOUT, MIN_SEND_QUOTA};
+pub use config::{Admission, Config, ConfigError, ConfigErrors, HandshakeMode, MAX_DRAIN_TIMEOUT, MIN_SEND_QUOTA};
 pub use error::{
-    CloseReason, DenyReason, Layer, NoRoom, OpenError, ProtocolError, ReadError, RefuseReason, TransmitError,
-    WriteError,
+    CloseReason, DenyReason, HandshakeError, HandshakeRefusal, Layer, NoRoom, OpenError, ProtocolError, ReadError,
+    RefuseReason, TransmitError, WriteError,
 };
 pub use event::Event;
 pub use records::{Framed, Opened, RecordOpener, RecordSealer};
@@ -43,6 +44,7 @@ use crate::{
     yamux,
 };
 use event::Events;
+use handshake::ApplicationHandshake;
 use negotiation::Negotiation;
 use phase::{Clear, Phase, Prepared, Secured};
 use records::Records;
@@ -76,7 +78,10 @@ pub const MAX_ANSWER_DELAY: Duration = Duration::from_millis(5);
 ///   [`handle_transmit_blocked`](Self::handle_transmit_blocked),
 ///   [`handle_transmitted`](Self::handle_transmitted).
 /// * **Commands**: [`open`](Self::open), [`accept`](Self::accept), [`stream`](Self::stream),
-///   [`serve`](Self::serve), [`admit`](Self::admit), [`deny`](Self::deny), [`close`](Self::close).
+///   [`serve`](Self::serve), [`admit`](Self::admit), [`deny`](Self::deny), [`close`](Self::close); with
+///   [an application handshake](HandshakeMode::Application) also [`handshake_send`](Self::handshake_send),
+///   [`handshake_recv`](Self::handshake_recv), [`prepare`](Self::prepare), [`finalize`](Self::finalize),
+///   [`reject`](Self::reject).
 /// * **Outputs**: after any of these ask again for
 ///   [`poll_transmit`](Self::poll_transmit) (if [`wants_transmit`](Self::wants_transmit)),
 ///   [`poll_timeout`](Self::poll_timeout) and [`poll_event`](Self::poll_event), in any order. Then
@@ -95,6 +100,7 @@ pub struct Connection {
     role: Role,
     config: Arc<Config>,
     credentials: Arc<Credentials>,
+    /// What inbound streams may negotiate now.
     served: ProtocolSet,
     /// The latest `now` seen.
     now: Instant,
@@ -105,6 +111,8 @@ pub struct Connection {
     sealed_output: Vec<u8>,
     records: Records,
     secured: Option<Box<Secured>>,
+    /// `None` if the handshake is automatic.
+    handshake: Option<Box<ApplicationHandshake>>,
     timers: TimerTable<Timer, TIMERS>,
     events: Events,
     reason: Option<CloseReason>,
@@ -120,15 +128,17 @@ pub struct Connection {
 enum Timer {
     /// From creation to `Open`.
     Upgrade,
+    /// From `Open` to `Ready`.
+    Handshake,
     /// While the transport refuses bytes.
     WriteStall,
-    /// From `close` until all data has left.
+    /// From `close` or `reject` until all data has left.
     Drain,
     /// From the last byte out until the peer's end of stream.
     Linger,
 }
 
-const TIMERS: usize = 4;
+const TIMERS: usize = 5;
 
 impl TimerKey for Timer {
     fn index(self) -> usize {
@@ -144,7 +154,7 @@ impl Connection {
         let mut clear_output = Vec::new();
         negotiation.drain_into(&mut clear_output);
         let seed = seed.child("noise handshake");
-        let handshake = match role {
+        let noise = match role {
             Role::Dialer => {
                 let mut handshake = Handshake::initiator(credentials.clone(), expected, &[YAMUX], seed);
                 receive::drain_handshake(&mut handshake, &mut clear_output);
@@ -154,17 +164,22 @@ impl Connection {
         };
         let mut timers = TimerTable::default();
         timers.set(Timer::Upgrade, now.saturating_add(config.upgrade_timeout));
+        let handshake = match config.handshake {
+            HandshakeMode::Automatic => None,
+            HandshakeMode::Application { .. } => Some(Box::new(ApplicationHandshake::new(config.protocols.clone()))),
+        };
         Self {
             role,
-            served: config.protocols.clone(),
+            served: handshake.as_ref().map_or_else(|| config.protocols.clone(), |handshake| handshake.served()),
             config,
             credentials,
             now,
-            phase: Phase::Negotiating(Box::new(Clear { negotiation, handshake })),
+            phase: Phase::Negotiating(Box::new(Clear { negotiation, handshake: noise })),
             clear_output,
             sealed_output: Vec::new(),
             records: Records::None,
             secured: None,
+            handshake,
             timers,
             events: Events::default(),
             reason: None,
@@ -193,6 +208,9 @@ impl Connection {
         }
         if self.timers.expire(Timer::WriteStall, now) {
             return self.closed(CloseReason::WriteStall);
+        }
+        if self.timers.expire(Timer::Handshake, now) {
+            self.turn_away(CloseReason::HandshakeTimeout);
         }
         if self.timers.expire(Timer::Drain, now) {
             self.drain_timed_out();
@@ -225,7 +243,10 @@ impl Connection {
         }
         loop {
             let event = self.events.pop()?;
-            let due = self.streams_mut().0.is_none_or(|streams| streams.take_event(&event));
+            let due = match (&event, &mut self.handshake) {
+                (Event::HandshakeReadable, Some(handshake)) => handshake.take_event(),
+                _ => self.streams_mut().0.is_none_or(|streams| streams.take_event(&event)),
+            };
             if due {
                 return Some(event);
             }
@@ -243,9 +264,14 @@ impl Connection {
         if let Some(reason) = self.lost() {
             return Err(OpenError::ConnectionLost(reason));
         }
+        let (is_open, may_open) = (self.is_open(), self.may_open(protocols));
         let Some((streams, mut around)) = self.open_parts() else { return Err(OpenError::NotOpen) };
-        if streams.draining.is_some() {
+        if !is_open {
             return Err(OpenError::Closing);
+        }
+        if !may_open {
+            streams.opening.arm();
+            return Err(OpenError::NotReady);
         }
         let opened = streams.open(negotiation, &mut around);
         if opened == Err(yamux::OpenError::Blocked) {
@@ -275,9 +301,13 @@ impl Connection {
         Stream { connection: self, id }
     }
 
-    /// Replaces the set of protocols that inbound streams may negotiate from now on.
+    /// Replaces the set of protocols that inbound streams may negotiate from now on, or as soon as an
+    /// application handshake is done.
     pub fn serve(&mut self, protocols: ProtocolSet) {
-        self.served = protocols;
+        self.served = match &mut self.handshake {
+            Some(handshake) => handshake.serve(protocols),
+            None => protocols,
+        };
     }
 
     /// Lets the authenticated peer in. Without effect unless admission is pending.
@@ -329,7 +359,8 @@ impl Connection {
 
     /// True from [`Event::Open`] until the connection is closing.
     pub fn is_open(&self) -> bool {
-        matches!(&self.phase, Phase::Open(streams) if streams.draining.is_none())
+        // With a reason it is closing, although the Reject has not left.
+        self.reason.is_none() && matches!(&self.phase, Phase::Open(streams) if streams.draining.is_none())
     }
 
     /// No stream is live.
@@ -367,6 +398,7 @@ impl Connection {
             self.sealed_output.capacity(),
             self.events.memory_used(),
             self.secured.as_ref().map_or(0, |_| size_of::<Secured>()),
+            self.handshake.as_ref().map_or(0, |handshake| handshake.memory_used()),
         ]
         .into_iter()
         .fold(pending, usize::saturating_add)
@@ -410,6 +442,8 @@ impl Connection {
             events: &mut self.events,
             counters: &mut self.counters,
             served: &self.served,
+            handshake: self.handshake.as_deref_mut(),
+            role: self.role,
             negotiation_deadline: self.now.saturating_add(self.config.negotiation_timeout),
             answer_deadline: self.now.saturating_add(MAX_ANSWER_DELAY),
         };

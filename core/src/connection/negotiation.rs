@@ -38,6 +38,24 @@ impl Negotiation {
         Self::Listener(Listener::new(served))
     }
 
+    /// The same, but what is not served waits for [`release`](Self::release).
+    pub(super) fn of_early_stream(served: ProtocolSet) -> Self {
+        Self::Listener(Listener::holding(served))
+    }
+
+    /// A proposal waits for [`release`](Self::release).
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, Self::Listener(listener) if listener.is_held())
+    }
+
+    /// From now on, what is not in `served` is refused.
+    pub(super) fn release(&mut self, served: ProtocolSet) -> Result<Progress, multistream::Error> {
+        match self {
+            Self::Listener(listener) => listener.release(served),
+            Self::Dialer(_) => Ok(Progress::Pending),
+        }
+    }
+
     /// The application may write before the answer.
     pub(super) fn is_optimistic(&self) -> bool {
         matches!(self, Self::Dialer(dialer) if dialer.is_optimistic())

@@ -259,6 +259,7 @@ impl Connection {
         self.phase = Phase::Open(Box::new(Streams::new(session, self.now)));
         self.timers.stop(super::Timer::Upgrade);
         self.events.push(Event::Open);
+        self.begin_handshake();
         self.recv_plaintext(&pending);
         self.after_input();
         if ended {
@@ -272,6 +273,10 @@ impl Connection {
             Some((streams, mut around)) => streams.handle_session_events(&mut around),
             None => None,
         };
+        if ending.is_some() {
+            self.finish_handshake_input();
+        }
+        self.drive_handshake();
         match ending {
             Some(Ending::GoAway(code)) => self.remote_go_away(code),
             Some(Ending::Broke(violation)) => self.broke(violation.into()),

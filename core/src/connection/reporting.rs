@@ -13,6 +13,7 @@ enum Told {
     Nothing,
     Secured,
     Opened,
+    Ready,
     Closed,
 }
 
@@ -57,10 +58,11 @@ impl Connection {
                 (Told::Closed, NodeMessage::Closed { reason, last: self.report() })
             }
             Told::Nothing => (Told::Secured, NodeMessage::Secured { peer: self.peer()? }),
+            Told::Secured | Told::Opened if self.is_ready() => (Told::Ready, NodeMessage::Opened { is_ready: true }),
             Told::Secured if matches!(self.phase, Phase::Open(_)) => {
-                (Told::Opened, NodeMessage::Opened { is_ready: true })
+                (Told::Opened, NodeMessage::Opened { is_ready: false })
             }
-            Told::Secured | Told::Opened => {
+            Told::Secured | Told::Opened | Told::Ready => {
                 self.answer_query()?;
                 (told, NodeMessage::Report(self.report()))
             }

@@ -1,5 +1,7 @@
 //! The streams of an open connection: the Yamux session and the negotiation on each stream.
 
+mod internal;
+
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,11 +11,13 @@ use alloc::{
 use super::{
     Event, RefuseReason, codes,
     event::{Events, Wake},
+    handshake::ApplicationHandshake,
     negotiation::Negotiation,
     stats::Counters,
 };
 use crate::{
-    Instant, ProtocolId, ProtocolSet,
+    Instant, ProtocolId, ProtocolSet, Role,
+    channel::handshake,
     multistream::Progress,
     yamux::{self, Session, StreamId, Violation},
 };
@@ -56,6 +60,8 @@ pub(super) struct Entry {
     released: bool,
     /// The peer opened it and the application has not accepted it yet.
     unaccepted: bool,
+    /// The connection itself uses it, for the application handshake.
+    internal: bool,
 }
 
 pub(super) enum EntryState {
@@ -76,6 +82,7 @@ impl Entry {
             stop_when_agreed: None,
             released: false,
             unaccepted,
+            internal: false,
         }
     }
 
@@ -90,7 +97,7 @@ impl Entry {
 
     /// The application was given it and has not given it up.
     fn is_held(&self) -> bool {
-        !self.unaccepted && !self.released
+        !self.unaccepted && !self.released && !self.internal
     }
 
     /// `finish` was called and waits for the agreement.
@@ -115,8 +122,13 @@ impl Entry {
         }
     }
 
-    fn is_agreed(&self) -> bool {
+    pub(super) fn is_agreed(&self) -> bool {
         matches!(self.state, EntryState::Agreed(_))
+    }
+
+    /// The peer proposed something that may be served only later.
+    fn is_waiting_for_ready(&self) -> bool {
+        matches!(&self.state, EntryState::Negotiating(negotiation) if negotiation.is_held())
     }
 
     /// Feeds the negotiation with what the stream has received.
@@ -131,6 +143,7 @@ impl Entry {
                 Err(yamux::ReadError::Reset(code)) => return Some(Err(RefuseReason::Reset(code))),
                 Err(yamux::ReadError::ResourceLimit) => return Some(Err(RefuseReason::ResourceLimit)),
                 Err(yamux::ReadError::Unknown) => return Some(Err(RefuseReason::Reset(codes::stream::NO_ERROR))),
+                Ok(_) if negotiation.is_held() => return None,
                 Ok([]) => (0, negotiation.handle_eof()),
                 Ok(data) => match negotiation.handle_recv(data) {
                     Ok((consumed, progress)) => (consumed, Ok(progress)),
@@ -170,6 +183,8 @@ pub(super) struct Surroundings<'c> {
     pub(super) events: &'c mut Events,
     pub(super) counters: &'c mut Counters,
     pub(super) served: &'c ProtocolSet,
+    pub(super) handshake: Option<&'c mut ApplicationHandshake>,
+    pub(super) role: Role,
     pub(super) negotiation_deadline: Instant,
     pub(super) answer_deadline: Instant,
 }
@@ -275,7 +290,10 @@ impl Streams {
                 self.session.reset(id, codes::stream::PROTOCOL_VIOLATION);
                 continue;
             }
-            let negotiation = Negotiation::of_inbound_stream(around.served.clone());
+            let negotiation = match &around.handshake {
+                Some(handshake) if !handshake.is_ready() => Negotiation::of_early_stream(around.served.clone()),
+                _ => Negotiation::of_inbound_stream(around.served.clone()),
+            };
             self.entries.insert(id, Entry::new(negotiation, around.negotiation_deadline, true));
             self.deadlines.insert((around.negotiation_deadline, id));
             self.drive_negotiation(id, around);
@@ -294,6 +312,10 @@ impl Streams {
     fn drive_negotiation(&mut self, id: StreamId, around: &mut Surroundings<'_>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         match entry.advance_negotiation(id, &mut self.session) {
+            // It may wait for longer than a negotiation may take.
+            None if entry.is_waiting_for_ready() => {
+                self.deadlines.remove(&(entry.deadline, id));
+            }
             None => {}
             Some(Ok(protocol)) => self.agree(id, protocol, around),
             Some(Err(reason)) => self.refuse(id, reason, around),
@@ -303,8 +325,22 @@ impl Streams {
     fn agree(&mut self, id: StreamId, protocol: ProtocolId, around: &mut Surroundings<'_>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let writing_waited = !entry.is_writable_state();
+        let is_handshake = protocol == handshake::PROTOCOL;
         entry.state = EntryState::Agreed(protocol);
         self.deadlines.remove(&(entry.deadline, id));
+        if entry.internal {
+            return;
+        }
+        if let (true, true, Some(handshake)) = (is_handshake, entry.unaccepted, &mut around.handshake) {
+            if handshake.take_stream(around.role, id) {
+                (entry.unaccepted, entry.internal) = (false, true);
+                around.counters.streams_accepted = around.counters.streams_accepted.saturating_add(1);
+            } else {
+                around.counters.streams_refused = around.counters.streams_refused.saturating_add(1);
+                self.reset_internal(id, codes::stream::PROTOCOL_VIOLATION);
+            }
+            return;
+        }
         if entry.unaccepted {
             if has_something_to_read(&mut self.session, id) {
                 entry.deadline = around.answer_deadline;
@@ -350,6 +386,9 @@ impl Streams {
         self.deadlines.remove(&(entry.deadline, id));
         if entry.unaccepted && matches!(reason, RefuseReason::Reset(_)) {
             self.session.count_unwanted_reset();
+        }
+        if let (true, Some(handshake)) = (entry.internal, &mut around.handshake) {
+            handshake.stream_refused(reason.clone());
         }
         if entry.is_held() {
             entry.finish_when_agreed = false;
@@ -455,7 +494,7 @@ impl Streams {
     pub(super) fn end(&mut self, events: &mut Events) {
         self.lost = true;
         self.deadlines.clear();
-        let unusable = |entry: &Entry| entry.released || (entry.unaccepted && !entry.is_agreed());
+        let unusable = |entry: &Entry| entry.released || entry.internal || (entry.unaccepted && !entry.is_agreed());
         let ids: Vec<StreamId> = self.entries.iter().filter(|(_, entry)| unusable(entry)).map(|(id, _)| *id).collect();
         self.session.end();
         for id in ids {
@@ -477,7 +516,9 @@ impl Streams {
     pub(super) fn expire_negotiations(&mut self, now: Instant, around: &mut Surroundings<'_>) {
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
             self.deadlines.pop_first();
-            if self.entries.get(&id).is_some_and(Entry::is_agreed) {
+            if self.internal(id).is_some() {
+                self.reset_internal(id, codes::stream::NO_ERROR);
+            } else if self.entries.get(&id).is_some_and(Entry::is_agreed) {
                 self.session.uncork(id);
             } else {
                 self.refuse(id, RefuseReason::TimedOut, around);

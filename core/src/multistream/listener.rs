@@ -10,18 +10,23 @@ use crate::{ProtocolId, ProtocolSet};
 ///                header -> Failed                            not a message -> Failed
 /// any            end of stream -> Failed
 /// after a `na`   header, not a message, end of stream -> Unsupported
+/// while holding  served name -> Agreed             name that is not -> Held, sends nothing
+/// Held           release -> as that proposal, by the protocols served now    takes no input
 /// ```
 ///
-/// The last line is a dialer in optimistic mode: what we read are not proposals but data of the
+/// The line after a `na` is a dialer in optimistic mode: what we read are not proposals but data of the
 /// application, sent in the hope of an agreement. That is no violation.
 ///
 /// The header waits for the dialer's and then leaves with the first answer, or alone if the dialer
-/// waits for it before proposing. The dialer may have ended its side when the answer is due; if the
+/// waits for it before proposing. A listener that [holds](Self::holding) does not know yet what it will
+/// serve besides: it keeps such a proposal until it does. The dialer may have ended its side when the answer is due; if the
 /// answer cannot be written, the data behind an agreement is still good.
 #[derive(Debug)]
 pub struct Listener {
     state: State,
     supported: ProtocolSet,
+    /// Proposals that are not supported are held instead of refused.
+    holding: bool,
     /// Proposals refused so far.
     refused: usize,
     reader: Reader,
@@ -32,6 +37,8 @@ pub struct Listener {
 enum State {
     AwaitHeader,
     AwaitProposal,
+    /// A proposal about which [`Listener::release`] decides.
+    Held(ProtocolId),
     Agreed(ProtocolId),
     Unsupported,
     Failed(Error),
@@ -41,7 +48,8 @@ enum State {
 enum Message {
     Header,
     Served(ProtocolId),
-    NotServed,
+    /// The name, if it is one and needed.
+    NotServed(Option<ProtocolId>),
 }
 
 impl Listener {
@@ -50,10 +58,38 @@ impl Listener {
         Self {
             state: State::AwaitHeader,
             supported,
+            holding: false,
             refused: 0,
             reader: Reader::default(),
             outgoing: Outgoing::default(),
         }
+    }
+
+    /// Agrees to the first proposal that is in `supported`, and keeps one that is not until
+    /// [`release`](Self::release): then [`is_held`](Self::is_held) is true and no input is taken.
+    pub fn holding(supported: ProtocolSet) -> Self {
+        Self { holding: true, ..Self::new(supported) }
+    }
+
+    /// A proposal waits for [`release`](Self::release).
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, State::Held(_))
+    }
+
+    /// From now on agrees to what is in `supported` and refuses the rest, beginning with the proposal that is
+    /// held.
+    ///
+    /// # Errors
+    /// One that was reported before.
+    pub fn release(&mut self, supported: ProtocolSet) -> Result<Progress, Error> {
+        self.supported = supported;
+        self.holding = false;
+        if let State::Held(name) = &self.state {
+            let message = Message::classify(name.as_str(), &self.supported, false);
+            self.state = State::AwaitProposal;
+            self.handle_message(message);
+        }
+        self.progress()
     }
 
     /// Reads `data` and returns how many bytes it took. It takes all, unless the negotiation ends
@@ -68,7 +104,7 @@ impl Listener {
             let rest = data.get(taken..).unwrap_or_default();
             match self.reader.read(rest) {
                 Ok((count, Some(text))) => {
-                    let message = Message::classify(text, &self.supported);
+                    let message = Message::classify(text, &self.supported, self.holding);
                     taken = taken.saturating_add(count);
                     self.handle_message(message);
                 }
@@ -116,7 +152,8 @@ impl Listener {
                 self.outgoing.push_name(name.clone());
                 self.end(State::Agreed(name));
             }
-            (_, Message::NotServed) => {
+            (_, Message::NotServed(Some(name))) => self.state = State::Held(name),
+            (_, Message::NotServed(None)) => {
                 self.outgoing.push_refusal();
                 self.refused = self.refused.saturating_add(1);
             }
@@ -134,7 +171,7 @@ impl Listener {
 
     fn progress(&self) -> Result<Progress, Error> {
         match &self.state {
-            State::AwaitHeader | State::AwaitProposal => Ok(Progress::Pending),
+            State::AwaitHeader | State::AwaitProposal | State::Held(_) => Ok(Progress::Pending),
             State::Agreed(name) => Ok(Progress::Agreed(name.clone())),
             State::Unsupported => Ok(Progress::Unsupported),
             State::Failed(error) => Err(*error),
@@ -148,11 +185,11 @@ impl Listener {
 }
 
 impl Message {
-    fn classify(text: &str, supported: &ProtocolSet) -> Self {
+    fn classify(text: &str, supported: &ProtocolSet, holding: bool) -> Self {
         match (text, supported.get(text)) {
             (HEADER, _) => Self::Header,
             (_, Some(name)) => Self::Served(name.clone()),
-            (_, None) => Self::NotServed,
+            (_, None) => Self::NotServed(holding.then(|| ProtocolId::new(text).ok()).flatten()),
         }
     }
 }

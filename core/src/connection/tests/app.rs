@@ -48,8 +48,8 @@ impl App {
             }
             Event::Readable { id } => self.read_on(connection, id),
             Event::Writable { id } => self.write_on(connection, id),
-            Event::Negotiated { .. } | Event::OpenUnblocked | Event::Open | Event::Secured { .. } => {}
-            Event::Refused { .. } | Event::Closed => panic!("{event:?}"),
+            Event::Negotiated { .. } | Event::OpenUnblocked | Event::Secured { .. } | Event::Open | Event::Ready => {}
+            Event::Refused { .. } | Event::Closed | Event::HandshakeReadable => panic!("{event:?}"),
         }
     }
 

@@ -5,6 +5,7 @@ mod app;
 mod chaos;
 mod close;
 mod detached;
+mod handshake;
 mod hostile;
 mod providers;
 mod races;

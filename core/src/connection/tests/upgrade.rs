@@ -10,8 +10,8 @@ fn both_ends_learn_who_the_other_is_and_open() {
     let mut pair = Pair::new(echo_pair());
     pair.settle();
     let [one, two] = [identity(1).peer_id(), identity(2).peer_id()];
-    assert_eq!(events(&mut pair, End::Dialer), [Event::Secured { peer: two }, Event::Open]);
-    assert_eq!(events(&mut pair, End::Listener), [Event::Secured { peer: one }, Event::Open]);
+    assert_eq!(events(&mut pair, End::Dialer), [Event::Secured { peer: two }, Event::Open, Event::Ready]);
+    assert_eq!(events(&mut pair, End::Listener), [Event::Secured { peer: one }, Event::Open, Event::Ready]);
     assert_eq!(pair.dialer.connection.peer(), Some(two));
     assert_eq!(pair.listener.connection.remote_public_key(), Some(identity(1).public_key().clone()));
     let binding = pair.dialer.connection.channel_binding();
@@ -255,7 +255,7 @@ fn manual_admission_holds_yamux_back_and_bounds_what_waits() {
     assert!(pair.listener.connection.memory_used() <= 3 * MAX_RECV);
     pair.listener.connection.admit(now);
     pair.settle();
-    assert_eq!(events(&mut pair, End::Listener), [Event::Open, Event::Incoming]);
+    assert_eq!(events(&mut pair, End::Listener), [Event::Open, Event::Ready, Event::Incoming]);
     assert_eq!(pair.listener.connection.accept(), Some(id));
     let (got, end) = read_all(&mut pair.listener.connection, id);
     assert_eq!((got.len(), end), (written, Err(ReadError::Blocked)));

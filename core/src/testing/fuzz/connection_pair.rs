@@ -357,7 +357,9 @@ impl World {
                 self.writers.remove(&(*id, end as usize));
             }
             Event::Closed => self.closed[end as usize] += 1,
-            Event::Secured { .. } | Event::Open | Event::Negotiated { .. } => {}
+            Event::Secured { .. } | Event::Open | Event::Ready | Event::Negotiated { .. } => {}
+            // Both ends are automatic.
+            Event::HandshakeReadable => panic!("{event:?}"),
         }
     }
 
