@@ -29,7 +29,7 @@ fn snapshot(generation: u64) -> Snapshot {
         book.add_addr(peer, &addr, Provenance::Manual, Instant::EPOCH).unwrap();
         book.set_metadata(&peer, "generation", &generation.to_be_bytes()).unwrap();
     }
-    Snapshot { peers: book.snapshot(Instant::EPOCH, WallTime::from_secs(0)), ..Snapshot::default() }
+    Snapshot { peers: book.snapshot(Instant::EPOCH, WallTime::from_secs(0)) }
 }
 
 fn generation(snapshot: &Snapshot) -> u64 {
@@ -39,11 +39,12 @@ fn generation(snapshot: &Snapshot) -> u64 {
 fn write_until_killed(path: &Path) -> ! {
     let storage = FileStorage::open(path).unwrap();
     let Loaded::Snapshot(last) = storage.load().unwrap() else { panic!("nothing to begin with") };
-    for next in generation(&last) + 1.. {
-        storage.store(&snapshot(next)).unwrap();
-        println!("stored {next}");
+    let mut generation = generation(&last);
+    loop {
+        generation += 1;
+        storage.store(&snapshot(generation)).unwrap();
+        println!("stored {generation}");
     }
-    unreachable!("killed before")
 }
 
 fn start_writer(path: &Path) -> Child {

@@ -35,7 +35,7 @@ fn snapshot(peers: u8) -> Snapshot {
         book.set_metadata(&peer(n), "note", b"\xff\x00").unwrap();
         book.set_intent(&peer(n), Intent::Persistent).unwrap();
     }
-    Snapshot { peers: book.snapshot(Instant::EPOCH, WALL), ..Snapshot::default() }
+    Snapshot { peers: book.snapshot(Instant::EPOCH, WALL) }
 }
 
 fn directory() -> (TempDir, PathBuf) {

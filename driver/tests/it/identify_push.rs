@@ -141,7 +141,7 @@ fn a_push_counts_however_it_is_cut_and_wins_over_an_older_answer() {
             world.simulation.sleep(Duration::from_millis(1)).await;
         }
         stream.close().await.unwrap();
-        assert_eq!(read_to_end(&mut stream).await.unwrap(), []);
+        assert_eq!(read_to_end(&mut stream).await.unwrap(), b"");
         let after = far.remote_identify().unwrap();
         assert_eq!(names(after.info()), ["/test/x"]);
         assert_eq!(after.info().agent_version, before.info().agent_version);
@@ -213,7 +213,7 @@ fn too_many_pushes_at_once_are_reset() {
         for mut stream in streams {
             stream.write_all(&[0x38, 1]).await.unwrap();
             stream.close().await.unwrap();
-            assert_eq!(read_to_end(&mut stream).await.unwrap(), []);
+            assert_eq!(read_to_end(&mut stream).await.unwrap(), b"");
         }
         push(&near, &[2, 0x38, 1]).await.unwrap();
         assert_eq!(far.remote_identify().unwrap().revision(), 1);
