@@ -168,7 +168,7 @@ impl Node {
             random: seed.child("node delays").public_stream(),
             seeds: seed.child("connections"),
             last_id: 0,
-            book: Book::new(config.book.clone()),
+            book: Book::new(config.book),
             connects: RateLimiter::new(config.connect_rates),
             handshakes: RateLimiter::new(config.handshake_rates),
             prefixes: PrefixCounts::default(),
