@@ -239,6 +239,9 @@ impl Node {
         if let Some(attempt) = entry.attempt {
             self.attempt_failed(peer, attempt, reason == CloseReason::DeniedByRemote);
         }
+        if has_failed_handshake(&reason) {
+            let _ = self.step(peer, Input::HandshakeFailed);
+        }
         if let Some(since) = entry.since() {
             self.lost(peer, since);
         }
@@ -279,4 +282,12 @@ impl Node {
         let code = if self.shutting_down { codes::connection::SHUTDOWN } else { codes::connection::NO_ERROR };
         connections.into_iter().for_each(|connection| self.close_connection(connection, code));
     }
+}
+
+/// The application's handshake was to blame: another connection would end in the same way.
+fn has_failed_handshake(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::HandshakeTimeout | CloseReason::HandshakeRejected { .. } | CloseReason::HandshakeRefused(_)
+    )
 }

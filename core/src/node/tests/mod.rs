@@ -1,6 +1,8 @@
+mod admission;
 mod backoff;
 mod dialing;
 mod driver;
+mod duplicates;
 mod prefix;
 mod prefix_count;
 mod rate_limit;

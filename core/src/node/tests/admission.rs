@@ -1,0 +1,217 @@
+//! Who is let in.
+
+use core::time::Duration;
+
+use super::driver::{Driver, addr, endpoints, ordered, peer};
+use crate::{
+    connection::{CloseReason, DenyReason},
+    link::{ConnectionMessage, NodeMessage},
+    node::{Config, DialError, Event, Intent, PeerState},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn denied(driver: &mut Driver, from: u8) -> DenyReason {
+    let remote = endpoints(from);
+    let reason = driver.call(|node, now| node.handle_incoming(now, remote.clone())).unwrap_err();
+    let told = driver.take_events();
+    assert_eq!(told, [Event::Denied { peer: None, remote: remote.remote, reason }]);
+    reason
+}
+
+#[test]
+fn a_stranger_is_let_in_and_forgotten_when_it_goes() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    let id = driver.incoming(1);
+    assert_eq!(driver.node.state(&other), PeerState::Disconnected, "nobody knows who it is");
+    driver.secure(id, other);
+    assert_eq!(driver.node.state(&other), PeerState::Connecting);
+    assert_eq!(driver.take(id), Some(ConnectionMessage::Admission(Ok(()))));
+    driver.tell(id, NodeMessage::Opened { is_ready: false });
+    assert_eq!(driver.node.state(&other), PeerState::Connected);
+    driver.tell(id, NodeMessage::Opened { is_ready: true });
+    assert_eq!(driver.node.state(&other), PeerState::Established);
+    driver.close(id, CloseReason::Eof);
+    assert_eq!(driver.node.state(&other), PeerState::Disconnected);
+    assert_eq!(driver.take(id), Some(ConnectionMessage::Retired));
+    assert_eq!(driver.node.poll_timeout(), None);
+    assert!(driver.node.is_idle());
+}
+
+#[test]
+fn each_limit_on_inbound_connections_holds_at_its_bound() {
+    let limits = [
+        Config { max_connections: 2, max_inbound: 2, high_watermark: 2, low_watermark: 1, ..Config::default() },
+        Config { max_inbound: 2, ..Config::default() },
+        Config { max_pending_inbound: 2, ..Config::default() },
+    ];
+    for config in limits {
+        let mut driver = Driver::new(config);
+        let first = driver.incoming(1);
+        driver.incoming(2);
+        assert_eq!(denied(&mut driver, 3), DenyReason::Limit);
+        driver.close(first, CloseReason::Eof);
+        driver.incoming(4);
+        driver.take_events();
+        assert_eq!(denied(&mut driver, 5), DenyReason::Limit);
+    }
+}
+
+#[test]
+fn a_connection_that_has_opened_is_not_pending_any_more() {
+    let mut driver = Driver::new(Config { max_pending_inbound: 1, ..Config::default() });
+    for number in 10..20 {
+        let id = driver.incoming(number);
+        driver.take_events();
+        assert_eq!(denied(&mut driver, 1), DenyReason::Limit);
+        driver.open(id, peer(number));
+        driver.take_events();
+    }
+}
+
+#[test]
+fn one_address_has_only_so_many_connections_and_gets_them_back() {
+    let mut driver = Driver::new(Config { max_per_prefix: 2, ..Config::default() });
+    let first = driver.incoming(1);
+    driver.incoming(1);
+    assert_eq!(denied(&mut driver, 1), DenyReason::Limit);
+    driver.incoming(2);
+    driver.close(first, CloseReason::Eof);
+    driver.incoming(1);
+}
+
+#[test]
+fn who_connects_too_often_waits() {
+    let mut driver = Driver::new(Config::default());
+    for _ in 0..32 {
+        let id = driver.incoming(1);
+        driver.close(id, CloseReason::Eof);
+    }
+    driver.take_events();
+    assert_eq!(denied(&mut driver, 1), DenyReason::RateLimited);
+    driver.incoming(2);
+    driver.wait(SECOND);
+    driver.incoming(1);
+}
+
+#[test]
+fn a_peer_that_makes_handshakes_too_often_is_denied() {
+    let mut driver = Driver::new(Config::default());
+    for round in 0..17 {
+        let id = driver.incoming(1);
+        driver.secure(id, ordered().0);
+        let verdict = if round < 16 { Ok(()) } else { Err(DenyReason::RateLimited) };
+        assert_eq!(driver.take(id), Some(ConnectionMessage::Admission(verdict)));
+        driver.close(id, CloseReason::Eof);
+        driver.take(id);
+    }
+}
+
+#[test]
+fn this_node_itself_is_not_let_in() {
+    let local = ordered().1;
+    let mut driver = Driver::of(local, Config::default());
+    let id = driver.incoming(1);
+    driver.secure(id, local);
+    assert_eq!(driver.take(id), Some(ConnectionMessage::Admission(Err(DenyReason::SelfDial))));
+}
+
+#[test]
+fn one_peer_holds_only_so_many_connections_while_they_settle() {
+    let mut driver = Driver::of(ordered().0, Config::default());
+    let other = ordered().1;
+    for _ in 0..3 {
+        let id = driver.incoming(1);
+        driver.open(id, other);
+    }
+    let id = driver.incoming(1);
+    driver.secure(id, other);
+    assert_eq!(driver.take(id), Some(ConnectionMessage::Admission(Err(DenyReason::Limit))));
+    // A stranger is not concerned.
+    let id = driver.incoming(2);
+    driver.open(id, peer(9));
+}
+
+#[test]
+fn a_failed_handshake_of_the_application_shuts_both_directions_for_a_while() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    driver.close(id, CloseReason::HandshakeTimeout);
+    assert_eq!(driver.node.state(&other), PeerState::Cooldown);
+    assert_eq!(
+        driver.call(|node, now| node.connect(now, other)),
+        Err(DialError::Cooldown { left: Duration::from_secs(60) })
+    );
+    let inbound = driver.incoming(1);
+    driver.secure(inbound, other);
+    assert_eq!(driver.take(inbound), Some(ConnectionMessage::Admission(Err(DenyReason::Cooldown))));
+    // When it is over, a persistent peer is dialed: the way out of the cooldown is not a dead end.
+    assert_eq!(driver.sleep(), Some(Duration::from_secs(60)));
+    assert_eq!(driver.node.state(&other), PeerState::Connecting);
+    driver.only_dial();
+}
+
+#[test]
+fn messages_of_a_connection_that_is_over_change_nothing() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    let id = driver.incoming(1);
+    driver.open(id, other);
+    driver.close(id, CloseReason::Eof);
+    driver.take_events();
+    driver.sent.clear();
+    driver.secure(id, other);
+    driver.tell(id, NodeMessage::Opened { is_ready: true });
+    driver.close(id, CloseReason::Eof);
+    driver.call(|node, now| node.handle_connection_lost(now, id));
+    assert_eq!((driver.take_events(), driver.sent.len()), (std::vec![], 0));
+}
+
+#[test]
+fn a_task_that_died_is_a_connection_that_is_lost() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    // Before the handshake is done: the address has failed.
+    driver.call(|node, now| node.handle_connection_lost(now, id));
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+    driver.sleep();
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    driver.take_events();
+    driver.call(|node, now| node.handle_connection_lost(now, id));
+    let closed = Event::Closed { peer: Some(other), connection: id, reason: CloseReason::Io };
+    assert_eq!(driver.take_events(), [closed, Event::State { peer: other, state: PeerState::Backoff }]);
+}
+
+#[test]
+fn shutting_down_drains_what_there_is_and_refuses_the_rest() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    let ours = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(ours, other);
+    let arriving = driver.incoming(2);
+    driver.call(|node, now| node.shutdown(now));
+    driver.call(|node, now| node.shutdown(now));
+    for id in [ours, arriving] {
+        assert_eq!(driver.take(id), Some(ConnectionMessage::Close { code: 0x1006 }));
+        assert_eq!(driver.take(id), None);
+    }
+    driver.take_events();
+    assert_eq!(denied(&mut driver, 3), DenyReason::ShuttingDown);
+    assert!(!driver.node.is_idle());
+    driver.close(ours, CloseReason::Local);
+    driver.close(arriving, CloseReason::Local);
+    assert!(driver.node.is_idle());
+    assert_eq!(driver.node.poll_timeout(), None);
+}
