@@ -1,4 +1,5 @@
 mod backoff;
+mod bans;
 mod dialing;
 mod driver;
 mod prefix;
