@@ -7,6 +7,7 @@ use crate::{Instant, PeerId};
 
 /// Who is banned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum BanSubject {
     /// A peer, wherever it comes from.
     Peer(PeerId),
@@ -37,6 +38,7 @@ impl fmt::Display for BanSubject {
 
 /// Why somebody is banned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum BanReason {
     /// The application or an operator wished it.
@@ -72,6 +74,7 @@ pub struct Ban {
 /// It says how much of the ban was left when it was saved, not when the ban ends, and time only takes away
 /// from that: a wall clock that was set back before the record is read cannot add to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BanRecord {
     /// Who is banned.
     pub subject: BanSubject,
@@ -87,6 +90,7 @@ pub struct BanRecord {
 
 /// How far a ban had come when it was saved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum BanPhase {
     /// It never ends.
     ForEver,

@@ -288,6 +288,28 @@ fn records_tell_people_when_a_ban_ends() {
 }
 
 #[test]
+fn records_are_stored_as_plain_text() {
+    let record = BanRecord {
+        subject: prefix("10.0.0.0/8"),
+        reason: BanReason::Score,
+        offences: 2,
+        saved: WallTime::from_secs(-1),
+        phase: BanPhase::Running { rest: MINUTE },
+    };
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(
+        text,
+        r#"{"subject":{"prefix":"10.0.0.0/8"},"reason":"score","offences":2,"saved":-1,"phase":{"running":{"rest":{"secs":60,"nanos":0}}}}"#
+    );
+    assert_eq!(serde_json::from_str::<BanRecord>(&text).unwrap(), record);
+    let record = BanRecord { subject: peer(1).into(), phase: BanPhase::ForEver, ..record };
+    let text = serde_json::to_string(&record).unwrap();
+    assert!(text.ends_with(r#""phase":"for_ever"}"#), "{text}");
+    assert_eq!(serde_json::from_str::<BanRecord>(&text).unwrap(), record);
+    assert!(serde_json::from_str::<BanRecord>(&text.replace("score", "whim")).is_err());
+}
+
+#[test]
 fn a_clock_before_1970_bans_as_well_as_any() {
     let mut bans = bans();
     offend(&mut bans, mins(0), peer(1));
