@@ -8,6 +8,8 @@
 
 mod action;
 mod backoff;
+mod ban_record;
+mod bans;
 pub mod book;
 mod commands;
 mod config;
@@ -38,6 +40,8 @@ use alloc::{
 
 pub use action::{Action, DialError, DialFailure, Event};
 pub use backoff::Backoff;
+pub use ban_record::{Ban, BanPhase, BanReason, BanRecord, BanSubject};
+pub use bans::{BanConfig, BansFull};
 pub use book::{Book, BookLimits};
 pub use config::Config;
 pub use intent::Intent;

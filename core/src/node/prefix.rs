@@ -96,8 +96,7 @@ impl Prefix {
 
     /// Whether `ip` belongs to the network.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        ip.is_ipv4() == self.network.is_ipv4() && Self::truncate(ip, self.len) == *self
+        Self::truncate(ip.to_canonical(), self.len) == *self
     }
 
     /// The network of `len` bits around this one; this one itself if it is not longer than that.

@@ -5,7 +5,8 @@ use core::{fmt, time::Duration};
 use super::{InvalidValue, InvalidValues};
 use crate::{
     Instant,
-    connection::{CloseReason, ProtocolError},
+    channel::handshake::{self, Party},
+    connection::{CloseReason, HandshakeRefusal, ProtocolError},
     identity, multistream, noise, yamux,
 };
 
@@ -52,7 +53,11 @@ impl Misbehaviour {
     /// peer that was expected there: whoever spreads a false address would have that peer banned.
     pub fn of(reason: &CloseReason) -> Option<Self> {
         match reason {
-            CloseReason::UpgradeTimeout => Some(Self::HandshakeTimeout),
+            CloseReason::UpgradeTimeout | CloseReason::HandshakeTimeout => Some(Self::HandshakeTimeout),
+            CloseReason::HandshakeRejected { by: Party::Local, .. } => Some(Self::HandshakeRejected),
+            // The peer went away in the middle.
+            CloseReason::HandshakeRefused(HandshakeRefusal::Protocol(handshake::Error::UnexpectedEof)) => None,
+            CloseReason::HandshakeRefused(HandshakeRefusal::Protocol(_)) => Some(Self::InvalidMessage),
             CloseReason::Protocol(error) => of_protocol_error(error),
             CloseReason::Local
             | CloseReason::DrainTimeout
@@ -64,7 +69,9 @@ impl Misbehaviour {
             | CloseReason::WriteStall
             | CloseReason::NothingInCommon(_)
             | CloseReason::Denied(_)
-            | CloseReason::DeniedByRemote => None,
+            | CloseReason::DeniedByRemote
+            | CloseReason::HandshakeRejected { by: Party::Remote, .. }
+            | CloseReason::HandshakeRefused(HandshakeRefusal::Stream(_)) => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 mod admission;
 mod backoff;
+mod bans;
 mod dialing;
 mod driver;
 mod duplicates;

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use crate::{
     Instant, PeerId,
-    connection::{CloseReason, DenyReason, Layer, ProtocolError},
+    channel::handshake::{self, Party},
+    connection::{CloseReason, DenyReason, HandshakeRefusal, Layer, ProtocolError, RefuseReason},
     identity, multistream,
     node::{MAX_SCORE, Misbehaviour, ScoreConfig, Threshold, score::Score},
     noise, yamux,
@@ -128,6 +129,12 @@ fn only_what_the_remote_is_to_blame_for_is_misbehaviour() {
         (CloseReason::NothingInCommon(Layer::Muxer), None),
         (CloseReason::Denied(DenyReason::Limit), None),
         (CloseReason::DeniedByRemote, None),
+        (CloseReason::HandshakeTimeout, Some(HandshakeTimeout)),
+        (CloseReason::HandshakeRejected { by: Party::Local, code: 1 }, Some(HandshakeRejected)),
+        (CloseReason::HandshakeRejected { by: Party::Remote, code: 1 }, None),
+        (CloseReason::HandshakeRefused(HandshakeRefusal::Stream(RefuseReason::Unsupported)), None),
+        (CloseReason::HandshakeRefused(HandshakeRefusal::Protocol(handshake::Error::Empty)), Some(InvalidMessage)),
+        (CloseReason::HandshakeRefused(HandshakeRefusal::Protocol(handshake::Error::UnexpectedEof)), None),
         (CloseReason::Protocol(ProtocolError::MuxerMismatch), Some(ProtocolViolation)),
         (multistream(Multistream::MessageTooLong), Some(ProtocolViolation)),
         (multistream(Multistream::UnexpectedEof), None),

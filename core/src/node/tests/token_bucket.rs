@@ -50,6 +50,11 @@ fn a_clock_that_runs_backwards_stands_still() {
     assert!(!bucket.try_take(at(0)));
     assert!(!bucket.is_full(at(0)));
     assert_eq!(taken(&mut bucket, at(12_000)), 1);
+    assert_eq!(taken(&mut bucket, at(20_000)), 2);
+    assert!(!bucket.try_take(at(20_999)));
+    assert!(bucket.is_full(at(22_000)));
+    assert!(bucket.try_take(at(22_000)));
+    assert!(bucket.try_take(at(0)), "the second token is there, whatever the clock says now");
 }
 
 #[test]
