@@ -46,6 +46,7 @@ fn check(book: &Book) {
     assert!(book.len() <= limits.max_peers && book.bytes <= limits.max_bytes);
     assert!(book.pins.values().all(|count| *count > 0));
     for entry in book.peers.values() {
+        assert!(entry.last_seen <= Moment::at(book.now));
         assert!(entry.addrs.len() <= limits.max_addrs);
         assert!(entry.metadata_bytes() <= limits.max_metadata_bytes);
         assert!(entry.metadata.len() <= limits.max_metadata_keys);

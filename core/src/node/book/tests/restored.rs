@@ -54,6 +54,9 @@ fn times_in_the_future_count_as_now() {
     assert_eq!(back[0].last_seen, WALL);
     assert_eq!(back[0].addrs[0].last_success, Some(WALL));
     assert_eq!(back[0].addrs[1].last_success, Some(WALL));
+    // And not as later than whatever comes: the peer ages like any other.
+    let later = WallTime::from_secs(WALL.as_secs() + 9);
+    assert_eq!(book.snapshot(at(10), later)[0].last_seen, WALL);
 }
 
 #[test]
