@@ -29,7 +29,7 @@ fn snapshot(generation: u64) -> Snapshot {
         book.add_addr(peer, &addr, Provenance::Manual, Instant::EPOCH).unwrap();
         book.set_metadata(&peer, "generation", &generation.to_be_bytes()).unwrap();
     }
-    Snapshot { peers: book.snapshot(Instant::EPOCH, WallTime::from_secs(0)) }
+    Snapshot { peers: book.snapshot(Instant::EPOCH, WallTime::from_secs(0)), bans: Vec::new() }
 }
 
 fn generation(snapshot: &Snapshot) -> u64 {

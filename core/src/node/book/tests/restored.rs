@@ -110,7 +110,7 @@ fn a_snapshot_is_text_that_people_can_read() {
     book.add_addr(id, &addr(4001), Provenance::PeerRecord, at(0)).unwrap();
     book.set_metadata(&id, "region", b"\x00eu").unwrap();
     book.set_intent(&id, Intent::Persistent).unwrap();
-    let snapshot = Snapshot { peers: book.snapshot(at(0), WALL) };
+    let snapshot = Snapshot { peers: book.snapshot(at(0), WALL), bans: Vec::new() };
     let json = serde_json::to_value(&snapshot).unwrap();
     assert_eq!(
         json["peers"][0],
