@@ -269,7 +269,7 @@ proptest! {
             max_metadata_keys: MAX_METADATA_KEYS,
             max_bytes,
         };
-        let mut book = Book::new(limits.clone());
+        let mut book = Book::new(limits);
         let mut model = Model { max_bytes, ..Model::default() };
         for (id, secs, command) in commands {
             apply(&mut book, &mut model, id, secs, command)?;
@@ -300,7 +300,7 @@ proptest! {
     ) {
         let limits = BookLimits { max_peers, max_addrs: 2, max_metadata_bytes: 6, max_metadata_keys: 2, max_bytes };
         let (now, wall) = (Instant::from_nanos(now), WallTime::from_secs(wall));
-        let (book, report) = Book::restore(limits.clone(), peers.clone(), now, wall);
+        let (book, report) = Book::restore(limits, peers.clone(), now, wall);
         check(&book);
         prop_assert_eq!(book.len(), report.peers);
         prop_assert!(report.peers + report.peers_left_out <= peers.len());
