@@ -17,7 +17,8 @@ use crate::{ExpectedPeer, PeerId, PublicKey, Seed, noise};
 /// | `Secured` | `Open` | the muxer is agreed *and* the peer is admitted |
 /// | | `Lingering` | denied or broken, and Yamux was agreed early: a GoAway tells the peer |
 /// | | `Closed` | error, end of stream with nothing waiting, timeout, `close`, otherwise denied |
-/// | `Open` | `Lingering` | drained after `close`, GoAway received, or the peer broke a rule |
+/// | `Open` | `Lingering` | drained after `close` or a failed handshake of the applications |
+/// | | | GoAway received, or the peer broke a rule |
 /// | | `Closed` | end of stream, transport error, write stall, keep-alive timeout |
 /// | `Lingering` | `Closed` | end of stream, transport error, or the linger timeout |
 /// | | `Closed` | the peer broke a rule and goes on talking |

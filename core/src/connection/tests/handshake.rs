@@ -8,6 +8,7 @@ use crate::{
         handshake::{self as wire, CommandError, MAX_MESSAGE_LEN, MAX_MESSAGES, MAX_WAITING, Party, Rejection},
         message,
     },
+    link::NodeMessage,
     protocol::{identify, ping},
     testing::RawPeer,
 };
@@ -816,6 +817,35 @@ fn a_ready_connection_holds_next_to_nothing_more_than_an_automatic_one() {
     for end in End::BOTH {
         let more = shaken.connection(end).memory_used() - automatic.connection(end).memory_used();
         assert!(more < 512, "{more}");
+    }
+}
+
+#[test]
+fn a_node_is_told_when_the_connection_is_open_and_when_it_is_ready() {
+    for (handshake, expected) in [
+        (HandshakeMode::Automatic, alloc::vec![true]),
+        (HandshakeMode::APPLICATION, alloc::vec![false, true]),
+    ] {
+        let config = Config { handshake, ..serving(&[]) };
+        let link = Link::listener(crate::Seed::from_bytes([3; 32])).of_node(crate::ConnectionId(1));
+        let (now, credentials) = (Instant::EPOCH, crate::testing::credentials(1));
+        let mut peer = RawPeer::new(Role::Listener, config.clone());
+        peer.connection = Connection::new(link, Arc::new(config), credentials, now);
+        peer.secure();
+        peer.connection.admit(now);
+        let mut told = Vec::new();
+        let mut listen = |connection: &mut Connection| {
+            while let Some(message) = connection.poll_node() {
+                if let NodeMessage::Opened { is_ready } = message.0 {
+                    told.push(is_ready);
+                }
+            }
+        };
+        listen(&mut peer.connection);
+        peer.send(&data(SYN, STREAM, &proposal(&wire::PROTOCOL, &FINALIZE)));
+        let _ = peer.connection.finalize(now);
+        listen(&mut peer.connection);
+        assert_eq!(told, expected);
     }
 }
 

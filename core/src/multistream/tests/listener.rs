@@ -1,4 +1,5 @@
 use super::*;
+use crate::multistream::MAX_PROPOSALS;
 
 #[test]
 fn header_and_proposal_in_one_piece_are_answered_and_the_rest_is_left_alone() {
@@ -89,4 +90,63 @@ fn an_end_is_final() {
     assert_eq!(failed.handle_recv(&messages(&[HEADER, "/noise"])), Err(Error::HeaderExpected));
     assert_eq!(failed.handle_eof(), Err(Error::HeaderExpected));
     assert!(!failed.wants_transmit());
+}
+
+fn holding(protocols: &[ProtocolId]) -> Listener {
+    Listener::holding(protocols.iter().cloned().collect())
+}
+
+#[test]
+fn while_holding_what_is_served_is_agreed_as_ever() {
+    let (outcome, _, sent) = feed_every_split(|| holding(&[NOISE]), &messages(&[HEADER, "/noise"]));
+    assert_eq!((outcome, sent), (Ok(Progress::Agreed(NOISE)), messages(&[HEADER, "/noise"])));
+}
+
+#[test]
+fn a_proposal_that_is_held_is_decided_by_what_is_served_later() {
+    let input = [messages(&[HEADER, "/yamux/1.0.0"]), b"data".to_vec()].concat();
+    for cut in 0..input.len() {
+        let mut held = holding(&[NOISE]);
+        let (head, tail) = input.split_at(cut);
+        let mut taken = 0;
+        for piece in [head, tail] {
+            taken += held.handle_recv(piece).unwrap().0;
+        }
+        assert!(held.is_held());
+        assert_eq!(&input[taken..], b"data", "cut at {cut}");
+        assert_eq!(held.handle_recv(b"data"), Ok((0, Progress::Pending)));
+        assert_eq!(held.handle_eof(), Ok(Progress::Pending), "the end of the stream waits, too");
+        assert_eq!(drain(&mut held), message(HEADER), "no answer");
+        assert_eq!(held.release([YAMUX].into_iter().collect()), Ok(Progress::Agreed(YAMUX)));
+        assert!(!held.is_held());
+        assert_eq!(drain(&mut held), message("/yamux/1.0.0"));
+    }
+    let mut held = holding(&[NOISE]);
+    held.handle_recv(&messages(&[HEADER, "/yamux/1.0.0"])).unwrap();
+    assert_eq!(held.release([NOISE].into_iter().collect()), Ok(Progress::Pending));
+    assert_eq!(drain(&mut held), messages(&[HEADER, "na"]));
+    // From now on nothing is held.
+    assert_eq!(held.handle_recv(&message("/other")), Ok((8, Progress::Pending)));
+    assert_eq!(drain(&mut held), message("na"));
+    assert_eq!(held.handle_recv(&message("/noise")), Ok((8, Progress::Agreed(NOISE))));
+}
+
+#[test]
+fn what_can_never_be_served_is_not_held() {
+    for text in ["ls", "na", "", "noise", "/noise\n"] {
+        let (outcome, _, sent) = feed_every_split(|| holding(&[NOISE]), &messages(&[HEADER, text, "/noise"]));
+        assert_eq!(outcome, Ok(Progress::Agreed(NOISE)), "{text:?}");
+        assert_eq!(sent, messages(&[HEADER, "na", "/noise"]), "{text:?}");
+    }
+}
+
+#[test]
+fn holding_does_not_lift_the_limit_on_proposals() {
+    let mut listener = holding(&[NOISE]);
+    listener.handle_recv(&message(HEADER)).unwrap();
+    for _ in 0..MAX_PROPOSALS {
+        listener.handle_recv(&message("ls")).unwrap();
+    }
+    assert_eq!(listener.handle_recv(&message("/other")), Err(Error::TooManyProposals));
+    assert_eq!(listener.release(ProtocolSet::default()), Err(Error::TooManyProposals));
 }
