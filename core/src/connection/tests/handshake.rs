@@ -319,7 +319,7 @@ fn of_completion_and_deadline_exactly_one_wins_in_every_order() {
             let timed_out = peer.connection.close_reason() == Some(&CloseReason::HandshakeTimeout);
             assert_ne!(ready, timed_out, "{acts:?}");
             peer.receive();
-            assert_eq!(taken(&mut peer.connection).contains(&Event::Ready), false);
+            assert!(!taken(&mut peer.connection).contains(&Event::Ready));
         }
     }
 }
@@ -822,10 +822,9 @@ fn a_ready_connection_holds_next_to_nothing_more_than_an_automatic_one() {
 
 #[test]
 fn a_node_is_told_when_the_connection_is_open_and_when_it_is_ready() {
-    for (handshake, expected) in [
-        (HandshakeMode::Automatic, alloc::vec![true]),
-        (HandshakeMode::APPLICATION, alloc::vec![false, true]),
-    ] {
+    for (handshake, expected) in
+        [(HandshakeMode::Automatic, alloc::vec![true]), (HandshakeMode::APPLICATION, alloc::vec![false, true])]
+    {
         let config = Config { handshake, ..serving(&[]) };
         let link = Link::listener(crate::Seed::from_bytes([3; 32])).of_node(crate::ConnectionId(1));
         let (now, credentials) = (Instant::EPOCH, crate::testing::credentials(1));
