@@ -2,9 +2,13 @@
 
 use std::{
     env,
+    ffi::OsString,
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::SystemTime,
 };
 
 use septa_core::{
@@ -16,6 +20,7 @@ use septa_driver::storage::{FileStorage, Loaded, Storage, StorageError};
 
 /// Set for the process that is killed, to the file that it writes.
 const WRITER: &str = "SEPTA_TEST_STORAGE_WRITER";
+/// A multiple of the changes and lines that are waited for, so that each pair of them occurs.
 const KILLS: usize = 30;
 const PEERS: u16 = 400;
 
@@ -57,6 +62,28 @@ fn start_writer(path: &Path) -> Child {
         .unwrap()
 }
 
+/// What an onlooker sees of the files.
+fn files(directory: &Path) -> Vec<(OsString, u64, SystemTime)> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((entry.file_name(), metadata.len(), metadata.modified().unwrap()))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Returns when a file came, went, grew or was replaced, so that the writer is in the midst of it.
+fn wait_for_change(directory: &Path, writer: &mut Child) {
+    let before = files(directory);
+    while files(directory) == before {
+        assert_eq!(writer.try_wait().unwrap(), None, "the writer writes until it is killed");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_killed_writer_leaves_a_whole_snapshot() {
     if let Some(path) = env::var_os(WRITER) {
@@ -71,6 +98,9 @@ fn a_killed_writer_leaves_a_whole_snapshot() {
         let mut stored = lines.filter_map(|line| line.unwrap().strip_prefix("stored ")?.parse::<u64>().ok());
         let told = stored.nth(kill % 3).expect("the writer writes until it is killed");
         assert_eq!(FileStorage::open(&path).err(), Some(StorageError::Locked { path: path.clone() }));
+        for _ in 0..kill % 5 {
+            wait_for_change(directory.path(), &mut writer);
+        }
         writer.kill().unwrap();
         writer.wait().unwrap();
 
