@@ -786,6 +786,29 @@ fn a_close_during_the_handshake_is_an_ordinary_close() {
 }
 
 #[test]
+fn the_deadline_does_not_run_on_while_a_close_waits() {
+    let mut peer = raw_dialer_saying(b"");
+    let deadline = peer.now.saturating_add(TIMEOUT);
+    // More than the peer's window takes, so that the close has something to wait for.
+    let id = peer.connection.open(peer.now, &[ping::PROTOCOL]).unwrap();
+    peer.receive();
+    peer.send(&data(2, id.get(), &proposal(&ping::PROTOCOL, b"")));
+    for _ in 0..2 {
+        peer.connection.stream(id).write(&alloc::vec![0; 200 * 1024]).unwrap();
+        peer.receive();
+    }
+    let half = Duration::from_millis(500);
+    peer.now = peer.now.saturating_add(TIMEOUT - half);
+    peer.connection.handle_timeout(peer.now);
+    peer.connection.close(peer.now, 0);
+    peer.receive();
+    peer.connection.handle_timeout(deadline);
+    assert_eq!(peer.connection.close_reason(), None);
+    peer.connection.handle_timeout(deadline.saturating_add(half));
+    assert_eq!(peer.connection.close_reason(), Some(&CloseReason::DrainTimeout));
+}
+
+#[test]
 fn a_loss_before_ready_keeps_its_reason() {
     let mut peer = raw_dialer_saying(&app(b"last words"));
     peer.connection.handle_recv_eof(peer.now);
