@@ -73,8 +73,8 @@ impl Connection {
 
     fn query(&mut self, query: Query) {
         let frames_before = self.frames_received();
-        let can_probe = match (&mut self.phase, query) {
-            (Phase::Open(streams), Query::Probe(_)) => streams.session.probe(),
+        let can_probe = match &mut self.phase {
+            Phase::Open(streams) => streams.session.probe(),
             _ => false,
         };
         let Some(reporting) = &mut self.reporting else { return };
@@ -87,13 +87,11 @@ impl Connection {
     fn answer_query(&mut self) -> Option<()> {
         let frames = self.frames_received();
         let reporting = self.reporting.as_mut()?;
-        if let Query::Probe(probe) = reporting.query? {
-            if frames <= reporting.frames_before {
-                return None;
-            }
-            reporting.probe = probe;
+        let Query::Probe(probe) = reporting.query?;
+        if frames <= reporting.frames_before {
+            return None;
         }
-        reporting.query = None;
+        (reporting.query, reporting.probe) = (None, probe);
         Some(())
     }
 

@@ -97,7 +97,6 @@ pub(crate) enum ConnectionMessage {
     Admission(Result<(), DenyReason>),
     /// What inbound streams may negotiate from now on.
     Policy(ProtocolSet),
-    /// Ask for a report: of now, or of the time when the peer was next heard.
     Query(Query),
     /// Close in good order with this code.
     Close { code: u32 },
@@ -105,10 +104,10 @@ pub(crate) enum ConnectionMessage {
     Retired,
 }
 
+/// A question to a connection, which answers with a [`Report`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Query {
-    Now,
-    /// Is the peer still there? The number goes into the report.
+    /// Is the peer still there? The number goes into the report, which comes when the peer was heard.
     Probe(u32),
 }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{AttemptId, DialId, PeerState};
+use super::{AttemptId, Ban, DialId, PeerState};
 use crate::{
     ConnectionId, Instant, Multiaddr, PeerId, Role,
     connection::{CloseReason, DenyReason},
@@ -80,6 +80,16 @@ pub enum Event {
         remote: Multiaddr,
         /// Why.
         reason: DenyReason,
+    },
+    /// A peer or a network was banned, by hand or for its score.
+    Banned {
+        /// The ban.
+        ban: Ban,
+    },
+    /// A ban is over, was lifted, or had to make room for another one.
+    Unbanned {
+        /// The ban.
+        ban: Ban,
     },
     /// Every address of a peer has failed.
     DialFailed {

@@ -228,6 +228,7 @@ impl Bans {
     }
 
     /// How many bans and remembered subjects there are, at most [`BanConfig::max_entries`].
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -4,7 +4,10 @@ use super::{
     DialError, DialId, Intent, Node, Peer, Provenance,
     transition::{Effort, Input, Presence, Refusal},
 };
-use crate::{Instant, Multiaddr, PeerId};
+use crate::{
+    Instant, Multiaddr, PeerId, ProtocolSet,
+    link::{ConnectionMessage, ToConnection},
+};
 
 impl Node {
     /// Takes a peer into the book, or adds addresses to one that is there, and says what is wanted of it. A persistent
@@ -87,11 +90,23 @@ impl Node {
         self.shutting_down = true;
         let peers: alloc::vec::Vec<PeerId> = self.peers.keys().copied().collect();
         for id in peers {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.intent = Intent::Dormant;
+            }
             self.command(now, id, Input::Expel);
         }
         let arriving: alloc::vec::Vec<_> = self.connections.keys().copied().collect();
         for id in arriving {
             self.close_connection(id, crate::connection::codes::connection::SHUTDOWN);
+        }
+    }
+
+    /// What inbound streams may negotiate on all connections from now on.
+    pub fn serve(&mut self, now: Instant, protocols: &ProtocolSet) {
+        self.advance(now);
+        for (id, entry) in &mut self.connections {
+            entry.outbox.put(ToConnection(ConnectionMessage::Policy(protocols.clone())));
+            self.letters.insert(*id);
         }
     }
 
@@ -111,6 +126,8 @@ impl Node {
             Err(DialError::ShuttingDown)
         } else if id == self.local {
             Err(DialError::SelfDial)
+        } else if self.is_banned(&id) {
+            Err(DialError::Banned)
         } else {
             Ok(())
         }

@@ -1,8 +1,10 @@
 //! Limits of a node.
 
+use alloc::collections::BTreeSet;
 use core::time::Duration;
 
-use super::{Backoff, BookLimits, InvalidValue, InvalidValues, RateLimits, ScoreConfig};
+use super::{Backoff, BanConfig, BookLimits, InvalidValue, InvalidValues, RateLimits, ScoreConfig};
+use crate::PeerId;
 
 /// Limits and delays of a [`Node`](super::Node).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +42,10 @@ pub struct Config {
     pub handshake_rates: RateLimits,
     /// What misbehaviour leads to.
     pub score: ScoreConfig,
+    /// How long automatic bans last.
+    pub bans: BanConfig,
+    /// If there is one, every peer that is not on it counts as banned.
+    pub allow_list: Option<BTreeSet<PeerId>>,
     /// Limits of the address book.
     pub book: BookLimits,
     /// Above so many open connections, those that nobody asked for are closed, the newest first ...
@@ -69,6 +75,8 @@ impl Default for Config {
             connect_rates: RateLimits::inbound_connects(),
             handshake_rates: RateLimits::handshakes(),
             score: ScoreConfig::default(),
+            bans: BanConfig::default(),
+            allow_list: None,
             book: BookLimits::default(),
             high_watermark: 900,
             low_watermark: 700,
@@ -105,6 +113,7 @@ impl Config {
             self.connect_rates.validate(),
             self.handshake_rates.validate(),
             self.score.validate(),
+            self.bans.validate(),
         ] {
             errors.merge(part);
         }

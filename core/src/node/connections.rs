@@ -1,6 +1,6 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
-use super::{Action, AttemptId, Endpoints, Event, Node, Prefix, leading_ip, transition::Input};
+use super::{Action, AttemptId, Endpoints, Event, Misbehaviour, Node, Prefix, leading_ip, transition::Input};
 use crate::{
     ConnectionId, Instant, Link, Multiaddr, PeerId, Role,
     connection::{CloseReason, DenyReason, codes},
@@ -13,7 +13,7 @@ pub(super) struct Entry {
     /// The peer that a dialer expects; that of a listener is known once it is secured.
     pub(super) peer: Option<PeerId>,
     pub(super) role: Role,
-    remote: Multiaddr,
+    pub(super) remote: Multiaddr,
     /// The attempt that the connection is to end, until it is open.
     pub(super) attempt: Option<AttemptId>,
     /// What an inbound one is counted under.
@@ -128,6 +128,9 @@ impl Node {
         if self.shutting_down {
             return Err(DenyReason::ShuttingDown);
         }
+        if self.is_banned_addr(remote) {
+            return Err(DenyReason::Banned);
+        }
         if is_full {
             return Err(DenyReason::Limit);
         }
@@ -173,6 +176,8 @@ impl Node {
             Err(DenyReason::ShuttingDown)
         } else if peer == self.local {
             Err(DenyReason::SelfDial)
+        } else if self.is_banned(&peer) {
+            Err(DenyReason::Banned)
         } else if known.is_some_and(|peer| peer.effort == super::Effort::Cooldown) {
             Err(DenyReason::Cooldown)
         } else if others >= self.config.max_per_peer {
@@ -207,6 +212,7 @@ impl Node {
         self.feed();
         self.settle_duplicates(peer);
         self.settle_peer(peer);
+        self.trim();
     }
 
     fn reported(&mut self, id: ConnectionId, report: Report) {
@@ -222,6 +228,10 @@ impl Node {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(entry) = self.connections.remove(&id) else { return };
         self.letters.remove(&id);
+        if self.connections.is_empty() {
+            self.connects.drop_full(self.now);
+            self.handshakes.drop_full(self.now);
+        }
         if let Some(prefix) = entry.prefix {
             self.prefixes.remove(prefix);
         }
@@ -238,6 +248,12 @@ impl Node {
         }
         if let Some(attempt) = entry.attempt {
             self.attempt_failed(peer, attempt, reason == CloseReason::DeniedByRemote);
+        }
+        // Before the peer has proved who it is, anybody could have done it.
+        if entry.phase != Phase::Upgrading
+            && let Some(misbehaviour) = Misbehaviour::of(&reason)
+        {
+            self.misbehaved(peer, misbehaviour);
         }
         if has_failed_handshake(&reason) {
             let _ = self.step(peer, Input::HandshakeFailed);
@@ -279,7 +295,11 @@ impl Node {
     /// Closes every connection to a peer.
     pub(super) fn drain_peer(&mut self, id: PeerId) {
         let connections = self.peers.get(&id).map(|peer| peer.connections.clone()).unwrap_or_default();
-        let code = if self.shutting_down { codes::connection::SHUTDOWN } else { codes::connection::NO_ERROR };
+        let code = match () {
+            () if self.shutting_down => codes::connection::SHUTDOWN,
+            () if self.is_banned(&id) => codes::connection::GATED,
+            () => codes::connection::NO_ERROR,
+        };
         connections.into_iter().for_each(|connection| self.close_connection(connection, code));
     }
 }

@@ -162,6 +162,10 @@ impl Node {
             return false;
         }
         let Some(candidate) = dial.take_next(now) else { return false };
+        if self.is_banned_addr(&candidate.addr) {
+            return true;
+        }
+        let Some(dial) = self.dial_of(&id) else { return false };
         if !free {
             dial.put_back(candidate);
             self.queue(id);

@@ -1,15 +1,15 @@
 //! Many peers: whom to reach and when, whom to let in, which connection to keep.
 //!
 //! A [`Node`] touches no bytes. It is told what becomes of dials and connections, and answers with [`Action`]s; each
-//! connection runs elsewhere, made of the [`Link`] that the node hands out, and talks to the node through a
+//! connection runs elsewhere, made of the [`Link`](crate::Link) that the node hands out, and talks to the node through a
 //! [`Mailbox`](crate::link::Mailbox) each way.
 
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "the parts come before the whole on this branch")]
 
 mod action;
 mod backoff;
 mod ban_record;
 mod bans;
+mod banning;
 pub mod book;
 mod commands;
 mod config;
@@ -31,18 +31,20 @@ mod tests;
 mod text;
 mod token_bucket;
 mod transition;
+mod trimming;
 mod wall;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    vec::Vec,
 };
 
 pub use action::{Action, DialError, DialFailure, Event};
 pub use backoff::Backoff;
 pub use ban_record::{Ban, BanPhase, BanReason, BanRecord, BanSubject};
 pub use bans::{BanConfig, BansFull};
-pub use book::{Book, BookLimits};
+pub use book::{Book, BookLimits, Restored};
 pub use config::Config;
 pub use intent::Intent;
 pub use invalid_value::{InvalidValue, InvalidValues};
@@ -55,6 +57,8 @@ pub use token_bucket::{MAX_FILL_TIME, Rate};
 pub use wall::WallTime;
 
 use crate::{ConnectionId, Instant, Multiaddr, PeerId, Seed, SeedStream};
+use banning::Scores;
+use bans::Bans;
 use connections::Entry;
 use peer::Peer;
 use prefix_count::PrefixCounts;
@@ -149,6 +153,8 @@ pub struct Node {
     pending_inbound: usize,
     /// Of all connections.
     prefixes: PrefixCounts,
+    bans: Bans,
+    scores: Scores,
     connects: RateLimiter,
     handshakes: RateLimiter,
     actions: VecDeque<Action>,
@@ -175,6 +181,8 @@ impl Node {
             book: Book::new(config.book),
             connects: RateLimiter::new(config.connect_rates),
             handshakes: RateLimiter::new(config.handshake_rates),
+            bans: Bans::new(config.bans),
+            scores: Scores::default(),
             prefixes: PrefixCounts::default(),
             config: Arc::new(config),
             peers: BTreeMap::new(),
@@ -190,6 +198,49 @@ impl Node {
             lost_events: 0,
             shutting_down: false,
         })
+    }
+
+    /// A node that remembers what another one knew at its [`snapshot`](Self::snapshot), `wall` being now, and how much
+    /// of it could be used. Persistent peers are dialed at once.
+    ///
+    /// # Errors
+    /// The configuration cannot work.
+    pub fn restored(
+        config: Config,
+        local: PeerId,
+        now: Instant,
+        seed: Seed,
+        snapshot: Snapshot,
+        wall: WallTime,
+    ) -> Result<(Self, Restored), InvalidValues> {
+        let mut node = Self::new(config, local, now, seed)?;
+        let (book, restored) = Book::restore(node.config.book, snapshot.peers, now, wall);
+        node.book = book;
+        for record in &snapshot.bans {
+            // Where there is no room, the bans that came first stay.
+            let _ = node.bans.restore(now, wall, record);
+        }
+        let persistent: Vec<PeerId> =
+            node.book.peers().filter(|peer| node.book.intent(peer) == Some(Intent::Persistent)).copied().collect();
+        for peer in persistent {
+            if peer != local && !node.is_banned(&peer) {
+                node.peer_entry(peer).intent = Intent::Persistent;
+                let _ = node.step(peer, Input::Keep);
+                node.settle_peer(peer);
+            }
+        }
+        Ok((node, restored))
+    }
+
+    /// What is worth remembering: the book and the bans. `wall` is now.
+    pub fn snapshot(&self, now: Instant, wall: WallTime) -> Snapshot {
+        let now = now.max(self.now);
+        Snapshot { peers: self.book.snapshot(now, wall), bans: self.bans.to_records(now, wall).collect() }
+    }
+
+    /// The peers that are known, with their addresses and what the application noted about them.
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// The next thing for the driver to do.
@@ -216,12 +267,14 @@ impl Node {
     /// The earliest instant at which [`handle_timeout`](Self::handle_timeout) has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(deadline, _)| *deadline)
+        let peers = self.timers.first().map(|(deadline, _)| *deadline);
+        peers.into_iter().chain(self.bans.next_expiry()).min()
     }
 
     /// Tells the time. Early, late and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
+        self.expire_bans();
         while let Some((_, peer)) = self.timers.first().copied().filter(|(deadline, _)| *deadline <= self.now) {
             self.expire(peer);
             // Whatever was due is done, so that the same deadline does not come again.

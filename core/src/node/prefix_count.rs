@@ -47,11 +47,13 @@ impl PrefixCounts {
     }
 
     /// How many connections `prefix` holds.
+    #[cfg(test)]
     pub(super) fn get(&self, prefix: Prefix) -> u32 {
         self.counts.get(&prefix).copied().unwrap_or(0)
     }
 
     /// How many networks hold connections.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.counts.len()
     }

@@ -116,6 +116,7 @@ impl RateLimiter {
     }
 
     /// How many buckets of networks are kept.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.tables.iter().fold(0, |sum, table| sum.saturating_add(table.full_at.len()))
     }

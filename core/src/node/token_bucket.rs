@@ -63,6 +63,7 @@ impl TokenBucket {
     }
 
     /// Whether all tokens are back, so that the bucket is as good as a new one.
+    #[cfg(test)]
     pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now.max(self.latest)
     }

@@ -1,7 +1,6 @@
 //! What becomes of the wish to reach a peer: one pure function from state and input to state and effects.
 
-/// What the application wants of a peer.
-pub use super::intent::Intent;
+use super::Intent;
 
 /// Where the effort to reach a peer stands. The connections to it are counted apart, in [`Presence`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

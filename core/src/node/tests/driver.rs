@@ -136,15 +136,6 @@ impl Driver {
         Some(self.sent.remove(index).1.0)
     }
 
-    /// A connection to a peer that this node has dialed.
-    pub(super) fn connected(&mut self, peer: PeerId) -> ConnectionId {
-        self.call(|node, now| node.connect(now, peer)).unwrap();
-        let dial = self.only_dial();
-        let id = self.dialed(dial).unwrap().id().unwrap();
-        self.open(id, peer);
-        id
-    }
-
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         core::mem::take(&mut self.events)
     }

@@ -24,7 +24,7 @@ struct Every {
 }
 
 impl Every {
-    const DEPTH: usize = 12;
+    const DEPTH: usize = 8;
 
     /// Prepares the next run; false if there is none.
     fn advance(&mut self) -> bool {

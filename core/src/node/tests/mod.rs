@@ -1,5 +1,6 @@
 mod admission;
 mod backoff;
+mod banning;
 mod bans;
 mod dialing;
 mod driver;
@@ -10,4 +11,5 @@ mod rate_limit;
 mod score;
 mod token_bucket;
 mod transition;
+mod trimming;
 mod wall;
