@@ -3,8 +3,8 @@
 
 mod mailbox;
 
-pub use mailbox::{Mailbox, SLOTS, Slotted, ToConnection, ToNode};
 pub(crate) use mailbox::{ConnectionMessage, NodeMessage, Query, Report};
+pub use mailbox::{Mailbox, SLOTS, Slotted, ToConnection, ToNode};
 
 use crate::{PeerId, Seed};
 

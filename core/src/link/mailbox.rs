@@ -71,12 +71,19 @@ pub struct ToNode(pub(crate) NodeMessage);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum NodeMessage {
     /// The peer has proved who it is and waits for admission.
-    Secured { peer: PeerId },
+    Secured {
+        peer: PeerId,
+    },
     /// Streams are possible; `is_ready` if the application's handshake is done too.
-    Opened { is_ready: bool },
+    Opened {
+        is_ready: bool,
+    },
     Report(Report),
     /// Nothing follows.
-    Closed { reason: CloseReason, last: Report },
+    Closed {
+        reason: CloseReason,
+        last: Report,
+    },
 }
 
 /// What a connection says about itself. Cumulative.
@@ -99,7 +106,9 @@ pub(crate) enum ConnectionMessage {
     Policy(ProtocolSet),
     Query(Query),
     /// Close in good order with this code.
-    Close { code: u32 },
+    Close {
+        code: u32,
+    },
     /// The node has forgotten the connection.
     Retired,
 }

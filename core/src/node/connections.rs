@@ -167,9 +167,7 @@ impl Node {
         let known = self.peers.get(&peer);
         let others = known.map_or(0, |peer| {
             let is_settled = |entry: &Entry| matches!(entry.phase, Phase::Admitted | Phase::Open { .. });
-            let counts = |other: &&ConnectionId| {
-                **other != id && self.connections.get(other).is_some_and(is_settled)
-            };
+            let counts = |other: &&ConnectionId| **other != id && self.connections.get(other).is_some_and(is_settled);
             peer.connections.iter().filter(counts).count()
         });
         if self.shutting_down {

@@ -4,12 +4,11 @@
 //! connection runs elsewhere, made of the [`Link`](crate::Link) that the node hands out, and talks to the node through a
 //! [`Mailbox`](crate::link::Mailbox) each way.
 
-
 mod action;
 mod backoff;
 mod ban_record;
-mod bans;
 mod banning;
+mod bans;
 pub mod book;
 mod commands;
 mod config;

@@ -37,7 +37,8 @@ fn a_persistent_peer_is_dialed_at_once_and_again_after_each_failure() {
         };
         assert_eq!(told, failures);
         let delay = at.saturating_duration_since(driver.now);
-        let (low, high) = if least < Duration::from_secs(300) { (least, least * 5 / 4) } else { (least * 3 / 4, least) };
+        let (low, high) =
+            if least < Duration::from_secs(300) { (least, least * 5 / 4) } else { (least * 3 / 4, least) };
         assert!(low <= delay && delay <= high.min(Duration::from_secs(300)), "{delay:?} after {failures}");
         assert_eq!(driver.sleep(), Some(delay));
         least = (least * 2).min(Duration::from_secs(300));

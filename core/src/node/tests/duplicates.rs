@@ -156,7 +156,9 @@ impl Pair {
     fn connect(&mut self, from: usize) {
         let attempt = *self.nodes[from].dials.keys().next().unwrap();
         self.nodes[from].dials.remove(&attempt);
-        let Some(dialer) = self.nodes[from].call(|node, now| node.handle_dialed(now, attempt, endpoints(1))) else { return };
+        let Some(dialer) = self.nodes[from].call(|node, now| node.handle_dialed(now, attempt, endpoints(1))) else {
+            return;
+        };
         let listener = self.nodes[1 - from].call(|node, now| node.handle_incoming(now, endpoints(2))).unwrap();
         let end = |side: usize| {
             let link = if side == from { &dialer } else { &listener };
@@ -230,7 +232,8 @@ impl Pair {
     }
 
     fn check(&mut self) {
-        let open: Vec<_> = self.wires.iter().map(|wire| [0, 1].map(|side| wire.ends[side].state == State::Open)).collect();
+        let open: Vec<_> =
+            self.wires.iter().map(|wire| [0, 1].map(|side| wire.ends[side].state == State::Open)).collect();
         let survivors = open.iter().filter(|wire| **wire == [true, true]).count();
         assert_eq!(survivors, 1, "one connection stays, on both sides: {open:?}");
         assert!(open.iter().all(|wire| wire[0] == wire[1]), "{open:?}");

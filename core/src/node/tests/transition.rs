@@ -85,7 +85,8 @@ fn an_effort_is_entered_and_left_in_order() {
             assert_eq!(has(Effect::EndDial), ends && input == Input::Opened, "{what}");
             let timed = leaves(Effort::Waiting) || leaves(Effort::Cooldown);
             assert_eq!(has(Effect::DisarmTimer), timed && input != Input::TimerExpired, "{what}");
-            let unique: Vec<_> = effects.iter().filter(|effect| effects.iter().filter(|e| e == effect).count() > 1).collect();
+            let unique: Vec<_> =
+                effects.iter().filter(|effect| effects.iter().filter(|e| e == effect).count() > 1).collect();
             assert!(unique.is_empty(), "{what}");
         }
     }
@@ -94,7 +95,9 @@ fn an_effort_is_entered_and_left_in_order() {
 #[test]
 fn a_dormant_peer_is_never_dialed_but_by_command() {
     for (input, _) in TABLE {
-        for (state, _) in states().filter(|(state, _)| state.intent == Intent::Dormant && state.effort != Effort::Waiting) {
+        for (state, _) in
+            states().filter(|(state, _)| state.intent == Intent::Dormant && state.effort != Effort::Waiting)
+        {
             if let Cell::Next(Effort::Dialing, _) = step(state, input) {
                 assert!(matches!(input, Input::Connect | Input::Keep), "{input:?} in {state:?}");
             }
