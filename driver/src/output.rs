@@ -76,7 +76,8 @@ enum Rest {
 }
 
 impl Transmitted {
-    /// All has left that there was, and who has something to send from now on wakes the task.
+    /// All has left that there was, or the output [has failed](Output::has_failed), and who has something to send
+    /// from now on wakes the task.
     pub(crate) fn is_all(&self) -> bool {
         self.rest == Rest::Nothing && !self.concerns_task
     }
@@ -250,20 +251,25 @@ impl Output {
         write: impl FnOnce(&mut Inner) -> T,
     ) -> (T, &'s [u8], Filled) {
         let Some(sealer) = &mut self.sealer else {
-            let (written, filled) = shared.task(|inner| {
+            let transmit = |inner: &mut Inner| {
                 let written = write(inner);
                 // The scratch is longer than the shortest allowed.
                 let length = inner.core().map_or(0, |core| core.poll_transmit(now, scratch).unwrap_or(0));
-                (written, inner.filled(length))
-            });
+                (written, length)
+            };
+            let (written, filled) =
+                shared.task_then(transmit, |inner, (written, length)| (written, inner.filled(length)));
             return (written, &scratch[..filled.length], filled);
         };
-        let (written, framed, filled) = shared.task(|inner| {
+        let frame = |inner: &mut Inner| {
             let written = write(inner);
             let framed = match inner.core() {
                 Ok(core) if core.wants_transmit() => core.poll_frames(now, scratch).unwrap_or_default(),
                 _ => Framed::default(),
             };
+            (written, framed)
+        };
+        let (written, framed, filled) = shared.task_then(frame, |inner, (written, framed)| {
             let filled = inner.filled(framed.len());
             (written, framed, filled)
         });
@@ -332,7 +338,7 @@ impl Output {
     }
 
     /// The task looks at the output until it has told the core.
-    fn fail(&mut self, shared: &Shared) {
+    pub(crate) fn fail(&mut self, shared: &Shared) {
         self.state = State::Failed;
         self.unsent = Vec::new();
         shared.quietly(|inner| inner.set_unsent(true));

@@ -170,6 +170,15 @@ impl Shared {
         self.with(f, |_, _| {})
     }
 
+    /// [`task`](Self::task), then, when the events that came of it are seen to, a look at what is left.
+    pub(crate) fn task_then<T, U>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Inner) -> T,
+        then: impl FnOnce(&mut Inner, T) -> U,
+    ) -> U {
+        self.around_dispatch(f, |inner, _, result| then(inner, result))
+    }
+
     /// The output, for the task. `None` while a handle is flushing; `task` is woken afterwards.
     pub(crate) fn lock_output(self: &Arc<Self>, task: &Waker) -> Option<MutexGuard<'_, Output>> {
         self.try_output().or_else(|| {
@@ -193,7 +202,12 @@ impl Shared {
     fn try_output(&self) -> Option<MutexGuard<'_, Output>> {
         match self.output.try_lock() {
             Ok(output) => Some(output),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::Poisoned(poisoned)) => {
+                // Whoever had it has panicked, and nobody knows what has left.
+                let mut output = poisoned.into_inner();
+                output.fail(self);
+                Some(output)
+            }
             Err(TryLockError::WouldBlock) => None,
         }
     }
@@ -212,6 +226,7 @@ impl Shared {
             self.release_output(output);
             return self.transfer(write);
         }
+        let _on_panic = WakeOnPanic(self);
         let mut worker = self.endpoint.pool.take();
         // If the socket is full, the task is woken below and registers itself.
         let mut nobody = Context::from_waker(Waker::noop());
@@ -276,12 +291,24 @@ impl Shared {
     }
 
     fn with<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T, wake: impl FnOnce(&mut Inner, &mut Woken)) -> T {
+        self.around_dispatch(f, |inner, woken, result| {
+            wake(inner, woken);
+            result
+        })
+    }
+
+    /// Calls `f`, sees to the events that come of it, which may change the core again, then calls `then`.
+    fn around_dispatch<T, U>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut Inner) -> T,
+        then: impl FnOnce(&mut Inner, &mut Woken, T) -> U,
+    ) -> U {
         let mut effects = Effects::default();
         let on_panic = WakeOnPanic(self);
         let mut inner = self.lock();
         let result = f(&mut inner);
         inner.dispatch(&mut effects);
-        wake(&mut inner, &mut effects.woken);
+        let result = then(&mut inner, &mut effects.woken, result);
         drop(inner);
         drop(on_panic);
         effects.woken.drain(..).for_each(Waker::wake);

@@ -113,20 +113,23 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes all of `data` and flushes: what writing and flushing as an [`AsyncWrite`] do, for fewer locks
-    /// and without waking the connection's task. For a request, or an answer, that is complete.
+    /// Writes all of `data` and flushes: what writing and flushing as an [`AsyncWrite`] do, for fewer locks and,
+    /// unless somebody else is sending or the socket is full, without waking the connection's task. For a
+    /// request, or an answer, that is complete.
     ///
-    /// Returns when all is in the stream's queue and was offered to the socket; what the socket does not take
-    /// leaves by itself. If the future is dropped, a part of `data` may have been written.
+    /// Returns when all is in the stream's queue. What the socket does not take at once leaves by itself. If the
+    /// future is dropped, a part of `data` may have been written.
     ///
     /// # Errors
     /// See [`WriteError`]; never `Blocked`.
     pub async fn send(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
-        while !data.is_empty() {
+        loop {
             let count = poll_fn(|cx| self.poll_send(cx, data)).await?;
             data = data.get(count..).unwrap_or_default();
+            if data.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Ends this end's half after what was written. Reading goes on. Does not wait.

@@ -12,7 +12,7 @@ use crate::{
     output::Progress,
     pool::Worker,
     runtime::{SocketReader, Timer},
-    shared::{Settled, Shared},
+    shared::{Inner, Settled, Shared},
 };
 
 /// Rounds of transmit and receive before other tasks get their turn. More than one: a task that
@@ -78,8 +78,9 @@ impl ConnectionTask {
         let mut look = if self.opener.is_none() { Look::Always } else { Look::IfAny };
         let (mut sent, mut failed, mut is_busy, mut is_settled) = (Progress::Nothing, false, false, false);
         for _ in 0..ROUNDS {
+            is_busy |= sent == Progress::Much;
             let received = self.receive(cx, now, worker, is_busy, failed);
-            is_busy |= sent == Progress::Much || received.progress == Progress::Much;
+            is_busy |= received.progress == Progress::Much;
             let todo = match (received.next, sent) {
                 (Todo::End, _) => Todo::End,
                 // Much has left, so there is probably more by now.
@@ -219,18 +220,23 @@ impl ConnectionTask {
             Some(opener) => Ok(opener.open(data)),
             None => Err(data),
         };
-        let (todo, settled) = self.shared.task(|inner| {
+        let take = |inner: &mut Inner| {
             inner.expire(now);
-            let Ok(core) = inner.core() else { return (Todo::End, None) };
-            if is_much {
-                core.lend_spare_blocks(spares);
-            }
             let is_detached = opened.is_ok();
-            match opened {
-                Ok(opened) => core.handle_opened(now, &opened),
-                // No more was read than there is room for.
-                Err(data) => drop(core.handle_recv(now, data)),
+            if let Ok(core) = inner.core() {
+                if is_much {
+                    core.lend_spare_blocks(spares);
+                }
+                match opened {
+                    Ok(opened) => core.handle_opened(now, &opened),
+                    // No more was read than there is room for.
+                    Err(data) => drop(core.handle_recv(now, data)),
+                }
             }
+            (is_detached, spares)
+        };
+        let (todo, settled) = self.shared.task_then(take, |inner, (is_detached, spares)| {
+            inner.set_task(cx.waker());
             match inner.is_done() {
                 true => (Todo::End, None),
                 false if inner.has_output() => (Todo::Transmit, None),

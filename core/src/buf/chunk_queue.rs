@@ -56,12 +56,16 @@ impl ChunkQueue {
     }
 
     /// Appends bytes to send. Blocks behind one another are full size, so that drained ones can be reused. The
-    /// first one, and one behind a shared chunk, is sized to the data unless a drained block waits: a message that
-    /// leaves at once costs no 16 KiB.
+    /// first one is sized to the data unless a drained block waits: a message that leaves at once costs no 16 KiB.
+    /// One behind a shared chunk always is: headers between chunks must not occupy a full block each.
     pub(super) fn append_outgoing(&mut self, mut data: &[u8], spares: &mut SpareBlocks) {
         while !data.is_empty() {
             if self.tail_room() == 0 {
-                let is_full_size = matches!(self.blocks.back(), Some(Block::Filling(_))) || !spares.is_empty();
+                let is_full_size = match self.blocks.back() {
+                    Some(Block::Filling(_)) => true,
+                    Some(Block::Frozen { .. }) => false,
+                    None => !spares.is_empty(),
+                };
                 let size = if is_full_size { BLOCK_LEN } else { data.len().clamp(MIN_BLOCK_LEN, BLOCK_LEN) };
                 self.push_block(size, spares);
             }

@@ -94,6 +94,21 @@ fn a_message_that_waits_alone_costs_no_full_block() {
 }
 
 #[test]
+fn headers_between_chunks_cost_no_full_block_each_even_if_there_are_drained_ones() {
+    let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::new(MAX_SPARES));
+    let data = vec![3; 20 * BLOCK_LEN];
+    queue.write(&data, usize::MAX, &mut spares);
+    queue.read(&mut vec![0; data.len()], &mut spares);
+    queue.write(b"a drained block is at hand", usize::MAX, &mut spares);
+    assert_eq!(queue.capacity(), BLOCK_LEN);
+    for number in 1..10 {
+        queue.write_chunk(&mut Bytes::from(vec![1; 1024]), usize::MAX, &mut spares);
+        queue.write(b"head", usize::MAX, &mut spares);
+        assert_eq!(queue.capacity(), BLOCK_LEN + number * (1024 + MIN_BLOCK_LEN));
+    }
+}
+
+#[test]
 fn writes_stop_at_the_quota_and_a_large_chunk_is_not_copied() {
     let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::new(MAX_SPARES));
     assert_eq!(queue.write(&[0; 10], 8, &mut spares), 8);

@@ -66,14 +66,13 @@ impl Session {
 
     fn parse(&mut self, mut input: &[u8]) -> Result<(), Violation> {
         while !input.is_empty() {
+            // The common case: the whole header is there.
+            if let (Parser::Header { filled: 0, .. }, Some((bytes, rest))) = (&self.parser, input.split_first_chunk()) {
+                input = rest;
+                self.handle_frame(Header::decode(*bytes)?)?;
+                continue;
+            }
             match &mut self.parser {
-                // The common case: the whole header is there.
-                Parser::Header { filled: 0, .. }
-                    if let Some((bytes, rest)) = input.split_first_chunk::<HEADER_LEN>() =>
-                {
-                    input = rest;
-                    self.handle_frame(Header::decode(*bytes)?)?;
-                }
                 Parser::Header { bytes, filled } => {
                     let wanted = HEADER_LEN.saturating_sub(*filled).min(input.len());
                     let (Some(part), Some(to)) = (input.get(..wanted), bytes.get_mut(*filled..)) else { break };

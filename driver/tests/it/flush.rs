@@ -99,6 +99,7 @@ fn a_message_on_a_lost_connection_is_an_error() {
         stream.send(b"nobody gets this").await.unwrap();
         assert_eq!(connection.closed().await, CloseReason::Io);
         assert_eq!(stream.send(b"nor this").await, Err(WriteError::ConnectionLost(CloseReason::Io)));
+        assert_eq!(stream.send(b"").await, Err(WriteError::ConnectionLost(CloseReason::Io)));
     });
 }
 
