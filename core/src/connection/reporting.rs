@@ -22,8 +22,8 @@ pub(super) struct Reporting {
     told: Told,
     /// A question of the node that is not answered yet.
     query: Option<Query>,
-    /// Frames that had come when the query did.
-    frames_before: u64,
+    /// Frames that had come when the query did; `None` if the peer cannot be asked for one.
+    frames_before: Option<u64>,
     /// The last probe that was answered.
     probe: u32,
 }
@@ -80,7 +80,7 @@ impl Connection {
         let Some(reporting) = &mut self.reporting else { return };
         reporting.query = Some(query);
         // Without pings nothing can be said of a peer that is silent, so it counts as heard.
-        reporting.frames_before = if can_probe { frames_before } else { 0 };
+        reporting.frames_before = can_probe.then_some(frames_before);
     }
 
     /// The query is over, if it can be answered now.
@@ -88,7 +88,7 @@ impl Connection {
         let frames = self.frames_received();
         let reporting = self.reporting.as_mut()?;
         let Query::Probe(probe) = reporting.query?;
-        if frames <= reporting.frames_before {
+        if reporting.frames_before.is_some_and(|before| frames <= before) {
             return None;
         }
         (reporting.query, reporting.probe) = (None, probe);

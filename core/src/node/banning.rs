@@ -58,8 +58,9 @@ impl Scores {
 }
 
 impl Node {
-    /// Bans a peer or a network for `length`, for ever if `None`. Its connections are closed, efforts to reach it end,
-    /// and a banned peer becomes dormant.
+    /// Bans a peer or a network for `length`, for ever if `None`. Its connections are closed, and neither side makes new
+    /// ones; efforts to reach a peer go on with its addresses outside of a banned network. A persistent peer is dialed
+    /// again when its ban is over.
     ///
     /// # Errors
     /// All places are taken by bans for ever. Nothing changes.
@@ -75,7 +76,7 @@ impl Node {
         self.advance(now);
         let lifted = self.bans.unban(self.now, subject);
         if let Some(ban) = lifted {
-            self.tell(Event::Unbanned { ban });
+            self.unbanned(ban);
         }
         lifted.is_some()
     }
@@ -115,13 +116,21 @@ impl Node {
 
     pub(super) fn expire_bans(&mut self) {
         while let Some(ban) = self.bans.expire(self.now) {
-            self.tell(Event::Unbanned { ban });
+            self.unbanned(ban);
+        }
+    }
+
+    /// A persistent peer is dialed again.
+    fn unbanned(&mut self, ban: Ban) {
+        self.tell(Event::Unbanned { ban });
+        if let BanSubject::Peer(peer) = ban.subject {
+            self.resume(peer);
         }
     }
 
     fn banned(&mut self, ban: Ban, displaced: Option<Ban>) {
         if let Some(ban) = displaced {
-            self.tell(Event::Unbanned { ban });
+            self.unbanned(ban);
         }
         self.tell(Event::Banned { ban });
         match ban.subject {

@@ -5,7 +5,7 @@ use super::{
     transition::{Effort, Input, Presence, Refusal},
 };
 use crate::{
-    Instant, Multiaddr, PeerId, ProtocolSet,
+    ConnectionId, Instant, Multiaddr, PeerId, ProtocolSet,
     link::{ConnectionMessage, ToConnection},
 };
 
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// Gives up the effort to reach a peer. Its connections stay, and so does what is wanted of it: a persistent peer is
-    /// tried again when it is next lost.
+    /// tried again when it is next lost. Does nothing during a cooldown, behind which a persistent peer is dialed.
     pub fn cancel_reconnect(&mut self, now: Instant, id: PeerId) {
         self.command(now, id, Input::Cancel);
     }
@@ -71,6 +71,7 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.intent = Intent::Dormant;
         }
+        let _ = self.book.set_intent(&id, Intent::Dormant);
         self.command(now, id, Input::Disconnect);
     }
 
@@ -88,6 +89,7 @@ impl Node {
     pub fn shutdown(&mut self, now: Instant) {
         self.advance(now);
         self.shutting_down = true;
+        self.hungry.clear();
         let peers: alloc::vec::Vec<PeerId> = self.peers.keys().copied().collect();
         for id in peers {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -104,9 +106,25 @@ impl Node {
     /// What inbound streams may negotiate on all connections from now on.
     pub fn serve(&mut self, now: Instant, protocols: &ProtocolSet) {
         self.advance(now);
-        for (id, entry) in &mut self.connections {
-            entry.outbox.put(ToConnection(ConnectionMessage::Policy(protocols.clone())));
-            self.letters.insert(*id);
+        self.served = Some(protocols.clone());
+        let connections: alloc::vec::Vec<_> = self.connections.keys().copied().collect();
+        connections.into_iter().for_each(|id| self.send_policy(id));
+    }
+
+    /// Tells a connection what it may serve.
+    pub(super) fn send_policy(&mut self, id: ConnectionId) {
+        if let (Some(entry), Some(served)) = (self.connections.get_mut(&id), &self.served) {
+            entry.outbox.put(ToConnection(ConnectionMessage::Policy(served.clone())));
+            self.letters.insert(id);
+        }
+    }
+
+    /// Dials a persistent peer again that was kept from it.
+    pub(super) fn resume(&mut self, id: PeerId) {
+        if self.book.intent(&id) == Some(Intent::Persistent) && self.check(id).is_ok() {
+            self.peer_entry(id).intent = Intent::Persistent;
+            let _ = self.step(id, Input::Keep);
+            self.settle_peer(id);
         }
     }
 
@@ -137,7 +155,7 @@ impl Node {
     pub(super) fn peer_entry(&mut self, id: PeerId) -> &mut Peer {
         self.peers.entry(id).or_insert_with(|| {
             self.book.pin(id);
-            Peer::new(Intent::Dormant)
+            Peer::new(self.book.intent(&id).unwrap_or(Intent::Dormant))
         })
     }
 
@@ -146,7 +164,7 @@ impl Node {
         let presence = self.presence(&id);
         let attempts = self.config.transient_attempts;
         if let Some(peer) = self.peers.get_mut(&id) {
-            let is_exhausted = peer.intent == Intent::Transient && peer.failures >= attempts;
+            let is_exhausted = peer.intent == Intent::Transient && peer.failures.saturating_add(1) >= attempts;
             if is_exhausted && peer.effort == Effort::Idle && presence == Presence::Absent {
                 peer.intent = Intent::Dormant;
             }

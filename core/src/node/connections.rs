@@ -141,16 +141,19 @@ impl Node {
 
     /// Who is at the other end is known now: is it wanted?
     fn secured(&mut self, id: ConnectionId, peer: PeerId) {
+        let Some(entry) = self.connections.get(&id).filter(|entry| entry.phase == Phase::Upgrading) else { return };
+        if entry.peer.is_some_and(|expected| expected != peer) {
+            // A connection lets nobody else through. If one does, it is not to be trusted.
+            return self.close_connection(id, codes::connection::PROTOCOL_ERROR);
+        }
         let verdict = self.admit_peer(id, peer);
         let Some(entry) = self.connections.get_mut(&id) else { return };
-        if entry.phase != Phase::Upgrading {
-            return;
-        }
         entry.phase = if verdict.is_ok() { Phase::Admitted } else { Phase::Leaving { since: None } };
         entry.outbox.put(ToConnection(ConnectionMessage::Admission(verdict)));
         entry.peer = Some(peer);
         let (role, remote) = (entry.role, entry.remote.clone());
         self.letters.insert(id);
+        self.send_policy(id);
         match verdict {
             Ok(()) if role == Role::Dialer => {}
             Ok(()) => self.peer_entry(peer).connections.push(id),
@@ -160,7 +163,11 @@ impl Node {
     }
 
     fn admit_peer(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), DenyReason> {
-        let inbound = self.connections.get(&id).filter(|entry| entry.role == Role::Listener);
+        let entry = self.connections.get(&id);
+        if entry.is_some_and(|entry| self.is_banned_addr(&entry.remote)) {
+            return Err(DenyReason::Banned);
+        }
+        let inbound = entry.filter(|entry| entry.role == Role::Listener);
         if let Some(ip) = inbound.and_then(|entry| leading_ip(&entry.remote)) {
             self.handshakes.check(self.now, ip).map_err(|_| DenyReason::RateLimited)?;
         }
@@ -253,8 +260,12 @@ impl Node {
         {
             self.misbehaved(peer, misbehaviour);
         }
-        if has_failed_handshake(&reason) {
+        if has_failed_handshake(&reason) && !self.shutting_down {
             let _ = self.step(peer, Input::HandshakeFailed);
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            // A listener's denial usually comes when this end is open already.
+            known.was_denied |= reason == CloseReason::DeniedByRemote;
         }
         if let Some(since) = entry.since() {
             self.lost(peer, since);
@@ -284,7 +295,6 @@ impl Node {
         if entry.is_leaving() {
             return;
         }
-        entry.attempt = None;
         entry.phase = Phase::Leaving { since: entry.since() };
         entry.outbox.put(ToConnection(ConnectionMessage::Close { code }));
         self.letters.insert(id);

@@ -118,6 +118,7 @@ impl Dial {
 
     /// Attempts whose patience is over. They are still to be [ended](Self::end).
     pub(crate) fn overdue(&self, now: Instant) -> Option<AttemptId> {
-        self.attempts.iter().find(|attempt| attempt.deadline <= now).map(|attempt| attempt.id)
+        let is_over = |attempt: &&Attempt| attempt.deadline <= now && attempt.deadline != Instant::NEVER;
+        self.attempts.iter().find(is_over).map(|attempt| attempt.id)
     }
 }

@@ -27,6 +27,7 @@ impl Node {
             self.book.dial_failed(&peer, &attempt.candidate.origin);
         }
         self.go_on(peer);
+        self.feed();
     }
 
     /// A transport to the address of an attempt is established. Make a connection of it with the link; `None` means
@@ -35,7 +36,8 @@ impl Node {
         self.advance(now);
         let peer = self.attempts.get(&id).copied()?;
         self.dial_of(&peer).filter(|dial| is_at(dial, id, Step::Connecting))?;
-        if self.connections.len() >= self.config.max_connections {
+        // The network may have been banned meanwhile.
+        if self.connections.len() >= self.config.max_connections || self.is_banned_addr(&endpoints.remote) {
             self.attempt_failed(peer, id, false);
             return None;
         }
@@ -206,7 +208,8 @@ impl Node {
 
     /// Places have become free: whoever waits longest goes on.
     pub(super) fn feed(&mut self) {
-        while self.attempts.len() < self.config.max_dials
+        while !self.shutting_down
+            && self.attempts.len() < self.config.max_dials
             && let Some((_, id)) = self.hungry.pop_first()
         {
             if let Some(peer) = self.peers.get_mut(&id) {

@@ -55,7 +55,7 @@ pub use snapshot::{KnownAddr, KnownPeer, Provenance, Snapshot};
 pub use token_bucket::{MAX_FILL_TIME, Rate};
 pub use wall::WallTime;
 
-use crate::{ConnectionId, Instant, Multiaddr, PeerId, Seed, SeedStream};
+use crate::{ConnectionId, Instant, Multiaddr, PeerId, ProtocolSet, Seed, SeedStream};
 use banning::Scores;
 use bans::Bans;
 use connections::Entry;
@@ -161,6 +161,8 @@ pub struct Node {
     letters: BTreeSet<ConnectionId>,
     events: VecDeque<Event>,
     lost_events: u64,
+    /// What inbound streams may negotiate, once the application has said so.
+    served: Option<ProtocolSet>,
     shutting_down: bool,
 }
 
@@ -195,6 +197,7 @@ impl Node {
             letters: BTreeSet::new(),
             events: VecDeque::new(),
             lost_events: 0,
+            served: None,
             shutting_down: false,
         })
     }
@@ -221,13 +224,7 @@ impl Node {
         }
         let persistent: Vec<PeerId> =
             node.book.peers().filter(|peer| node.book.intent(peer) == Some(Intent::Persistent)).copied().collect();
-        for peer in persistent {
-            if peer != local && !node.is_banned(&peer) {
-                node.peer_entry(peer).intent = Intent::Persistent;
-                let _ = node.step(peer, Input::Keep);
-                node.settle_peer(peer);
-            }
-        }
+        persistent.into_iter().for_each(|peer| node.resume(peer));
         Ok((node, restored))
     }
 
@@ -359,7 +356,8 @@ impl Node {
     /// After anything that concerns a peer: its timer, its state for the application, and its end.
     fn settle_peer(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let (state, deadline) = (self.derive(peer), peer.poll_timeout(self.config.max_dials_per_peer));
+        let deadline = peer.poll_timeout(self.config.max_dials_per_peer).filter(|deadline| *deadline != Instant::NEVER);
+        let state = self.derive(peer);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.armed != deadline {
             peer.armed.map(|armed| self.timers.remove(&(armed, id)));
@@ -405,7 +403,7 @@ impl Node {
         let entries = || connections.iter().filter_map(|id| self.connections.get(id));
         if entries().any(Entry::is_present) {
             Presence::Present
-        } else if entries().any(Entry::is_leaving) {
+        } else if entries().any(|entry| entry.is_leaving() && entry.since().is_some()) {
             Presence::Leaving
         } else {
             Presence::Absent

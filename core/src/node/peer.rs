@@ -55,7 +55,9 @@ impl Peer {
     }
 
     pub(crate) fn state(&self, presence: Presence, transient_attempts: u32) -> State {
-        State { intent: self.intent, effort: self.effort, presence, may_retry: self.failures < transient_attempts }
+        // The effort that is judged now is not counted yet.
+        let may_retry = self.failures.saturating_add(1) < transient_attempts;
+        State { intent: self.intent, effort: self.effort, presence, may_retry }
     }
 
     /// When something is to be done by itself, if at most `max_dials` addresses are dialed at once.
@@ -69,6 +71,6 @@ impl Peer {
 
     /// Nothing is left that the book does not know.
     pub(crate) fn is_forgettable(&self) -> bool {
-        self.intent == Intent::Dormant && self.effort == Effort::Idle && self.connections.is_empty()
+        self.intent != Intent::Persistent && self.effort == Effort::Idle && self.connections.is_empty()
     }
 }

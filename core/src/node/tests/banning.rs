@@ -46,10 +46,31 @@ fn a_banned_peer_is_cut_off_kept_out_and_not_dialed_until_the_ban_is_over() {
     assert_eq!(refused(&mut driver, 1, other), Some(DenyReason::Banned));
     driver.take_events();
     assert_eq!(driver.sleep(), Some(HOUR));
-    assert!(matches!(driver.take_events().as_slice(), [Event::Unbanned { .. }]));
-    assert_eq!(driver.node.poll_timeout(), None);
+    assert!(matches!(driver.take_events().as_slice(), [Event::Unbanned { .. }, Event::State { .. }]));
+    assert_eq!(driver.node.state(&other), PeerState::Connecting, "it is still wanted");
     assert_eq!(refused(&mut driver, 1, other), None);
-    driver.call(|node, now| node.connect(now, other)).unwrap();
+}
+
+#[test]
+fn a_network_that_is_banned_while_it_is_dialed_leads_nowhere() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    let network = || BanSubject::Prefix("10.0.0.0/24".parse().unwrap());
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+    // While the transport is being made.
+    let attempt = driver.only_dial();
+    driver.call(|node, now| node.ban(now, network(), Some(HOUR))).unwrap();
+    assert!(driver.dialed(attempt).is_none());
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+    driver.call(|node, now| node.unban(now, network()));
+    // While the connection is being upgraded.
+    driver.sleep();
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.call(|node, now| node.ban(now, network(), Some(HOUR))).unwrap();
+    assert_eq!(driver.take(id), Some(ConnectionMessage::Close { code: 0x1007 }));
+    driver.close(id, CloseReason::Local);
+    assert_eq!(driver.node.state(&other), PeerState::Backoff, "the effort is not stuck");
 }
 
 #[test]
@@ -74,6 +95,7 @@ fn a_ban_in_any_state_ends_every_effort() {
         driver.call(|node, now| node.ban(now, other.into(), None)).unwrap();
         assert!(driver.dials.is_empty(), "{state}");
         assert_eq!(driver.node.poll_timeout(), None, "{state}: a ban for ever needs no timer");
+        assert!(matches!(driver.node.state(&other), PeerState::Disconnected | PeerState::Draining));
         assert!(driver.call(|node, now| node.unban(now, other.into())), "{state}");
         assert!(!driver.call(|node, now| node.unban(now, other.into())), "{state}");
     }

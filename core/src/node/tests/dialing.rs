@@ -49,7 +49,7 @@ fn a_persistent_peer_is_dialed_at_once_and_again_after_each_failure() {
 fn a_transient_peer_is_given_up_after_its_attempts_and_leaves_no_timer() {
     let (mut driver, other) = known(Intent::Transient, &[1]);
     driver.call(|node, now| node.connect(now, other)).unwrap();
-    for _ in 0..10 {
+    for _ in 1..10 {
         let attempt = driver.only_dial();
         driver.fail(attempt);
         driver.sleep();
@@ -174,6 +174,38 @@ fn a_peer_that_denies_us_is_not_asked_again_soon() {
     let attempt = driver.only_dial();
     driver.fail(attempt);
     assert!(driver.sleep().unwrap() <= Duration::from_millis(2500));
+}
+
+#[test]
+fn a_denial_that_comes_when_this_end_is_open_counts_as_well() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    driver.close(id, CloseReason::DeniedByRemote);
+    assert!(driver.sleep().unwrap() >= Duration::from_secs(225));
+}
+
+#[test]
+fn a_place_that_a_name_gives_up_is_taken_by_who_waits() {
+    let mut driver = Driver::new(Config { max_dials: 1, ..Config::default() });
+    let name: Multiaddr = "/dns4/example.org/tcp/4001".parse().unwrap();
+    driver.call(|node, now| node.add_peer(now, peer(10), &[name], Intent::Persistent)).unwrap();
+    driver.call(|node, now| node.add_peer(now, peer(11), &[addr(1)], Intent::Persistent)).unwrap();
+    assert!(driver.dials.is_empty());
+    let (id, _) = driver.resolves.pop_first().unwrap();
+    driver.call(|node, now| node.handle_resolved(now, id, &[]));
+    driver.only_dial();
+}
+
+#[test]
+fn the_end_of_time_is_no_deadline() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    driver.fail(attempt);
+    driver.now = crate::Instant::NEVER;
+    driver.call(|node, now| node.handle_timeout(now));
+    assert_eq!(driver.node.state(&other), PeerState::Connecting);
 }
 
 #[test]

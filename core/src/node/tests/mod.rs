@@ -5,6 +5,7 @@ mod bans;
 mod dialing;
 mod driver;
 mod duplicates;
+mod model;
 mod prefix;
 mod prefix_count;
 mod rate_limit;
