@@ -15,6 +15,8 @@
 //! # Layers
 //!
 //! ```text
+//! node                       many peers: dialing, admission, which connection stays; touches no bytes
+//! link                       what a connection is told by its node, and tells it
 //! connection                 one secure, multiplexed connection over any ordered byte stream
 //!   multistream noise yamux  usable alone
 //!     buf crypto identity    block queues; the provider trait; keys
