@@ -162,7 +162,7 @@ impl Connection {
     /// The connection is over, for this reason.
     pub async fn remote_identify_after(&self, revision: u64) -> Result<identify::RemoteInfo, CloseReason> {
         let shared = self.handle.shared();
-        let later = |inner: &mut crate::shared::Inner| {
+        let later = |inner: &mut crate::inner::Inner| {
             let known = inner.services().remote_identify();
             known.filter(|known| known.revision() > revision).cloned()
         };

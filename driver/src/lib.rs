@@ -16,6 +16,7 @@ mod connection;
 mod dial;
 mod endpoint;
 mod error;
+mod inner;
 mod listener;
 mod output;
 mod pool;

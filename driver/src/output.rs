@@ -11,10 +11,7 @@ use septa_core::{
     connection::{Framed, RecordOpener, RecordSealer},
 };
 
-use crate::{
-    runtime::SocketWriter,
-    shared::{Inner, Shared},
-};
+use crate::{inner::Inner, runtime::SocketWriter, shared::Shared};
 
 /// Buffers that are sent before the sender looks at something else.
 const GATHERS: usize = 4;

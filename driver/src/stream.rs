@@ -18,7 +18,8 @@ use septa_core::{
 
 use crate::{
     error::OpenStreamError,
-    shared::{Handle, Inner, Shared},
+    inner::Inner,
+    shared::{Handle, Shared},
 };
 
 /// Longest piece that [`Stream::read_chunk`] returns, in bytes.

@@ -9,10 +9,11 @@ use std::{
 use septa_core::{Instant, Role, buf::SpareBlocks, connection::RecordOpener};
 
 use crate::{
+    inner::{Inner, Settled},
     output::Progress,
     pool::Worker,
     runtime::{SocketReader, Timer},
-    shared::{Inner, Settled, Shared},
+    shared::Shared,
 };
 
 /// Rounds of transmit and receive before other tasks get their turn. More than one: a task that
