@@ -9,6 +9,7 @@ mod model;
 mod prefix;
 mod prefix_count;
 mod rate_limit;
+mod real_connections;
 mod score;
 mod token_bucket;
 mod transition;
