@@ -127,8 +127,8 @@ pub enum DialError {
     /// The peer is banned or not on the allow-list.
     #[error("the peer is banned; lift the ban first")]
     Banned,
-    /// No address of the peer is known.
-    #[error("no address of the peer is known; add one")]
+    /// No address of the peer is known that is not in a banned network.
+    #[error("no address of the peer is known that is not banned; add one")]
     NoAddresses,
     /// There is a connection already.
     #[error("there is a connection to the peer already")]

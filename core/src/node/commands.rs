@@ -1,7 +1,7 @@
 //! What the application asks of a node.
 
 use super::{
-    DialError, DialId, Intent, Node, Peer, Provenance,
+    BookError, DialError, DialId, Intent, Node, Peer, Provenance,
     transition::{Effort, Input, Presence, Refusal},
 };
 use crate::{
@@ -34,6 +34,39 @@ impl Node {
         Ok(())
     }
 
+    /// Takes an address of a peer into the book that somebody else has told.
+    ///
+    /// # Errors
+    /// See [`BookError`]. Nothing changes.
+    pub fn add_addr(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        addr: &Multiaddr,
+        provenance: Provenance,
+    ) -> Result<(), BookError> {
+        self.advance(now);
+        self.book.add_addr(id, addr, provenance, self.now).map(drop)
+    }
+
+    /// Keeps a peer in the book, and its connections when others are closed for the watermark; or no longer.
+    ///
+    /// # Errors
+    /// There is no room for a peer that is not in the book yet. Nothing changes.
+    pub fn protect(&mut self, now: Instant, id: PeerId, protected: bool) -> Result<(), BookError> {
+        self.advance(now);
+        self.book.set_protected(&id, protected)
+    }
+
+    /// Notes something about a peer; nothing, if `value` is empty.
+    ///
+    /// # Errors
+    /// See [`BookError`]. Nothing changes.
+    pub fn set_metadata(&mut self, now: Instant, id: PeerId, key: &str, value: &[u8]) -> Result<(), BookError> {
+        self.advance(now);
+        self.book.set_metadata(&id, key, value)
+    }
+
     /// Wants a connection to a peer now. If one is being made, this joins it.
     ///
     /// # Errors
@@ -41,7 +74,7 @@ impl Node {
     pub fn connect(&mut self, now: Instant, id: PeerId) -> Result<DialId, DialError> {
         self.advance(now);
         self.check(id)?;
-        if self.book.dial_addrs(&id).next().is_none() {
+        if self.book.dial_addrs(&id).all(|addr| self.is_banned_addr(addr)) {
             return Err(DialError::NoAddresses);
         }
         let _ = self.peer_entry(id);
@@ -164,7 +197,7 @@ impl Node {
         let presence = self.presence(&id);
         let attempts = self.config.transient_attempts;
         if let Some(peer) = self.peers.get_mut(&id) {
-            let is_exhausted = peer.intent == Intent::Transient && peer.failures.saturating_add(1) >= attempts;
+            let is_exhausted = peer.intent == Intent::Transient && peer.failures >= attempts;
             if is_exhausted && peer.effort == Effort::Idle && presence == Presence::Absent {
                 peer.intent = Intent::Dormant;
             }

@@ -103,6 +103,7 @@ impl Config {
         errors.refuse(self.max_per_prefix == 0, InvalidValue::Zero { name: "max_per_prefix" });
         errors.not_zero("dial_timeout", self.dial_timeout);
         errors.not_zero("settle_timeout", self.settle_timeout);
+        errors.not_zero("cooldown", self.cooldown);
         errors.not_more("max_inbound", "max_connections", self.max_inbound <= self.max_connections);
         errors.not_more("high_watermark", "max_connections", self.high_watermark <= self.max_connections);
         errors.not_more("low_watermark", "high_watermark", self.low_watermark <= self.high_watermark);

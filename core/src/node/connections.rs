@@ -1,6 +1,9 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
-use super::{Action, AttemptId, Endpoints, Event, Misbehaviour, Node, Prefix, leading_ip, transition::Input};
+use super::{
+    Action, AttemptId, Endpoints, Event, Misbehaviour, Node, Prefix, leading_ip,
+    transition::{Effort, Input},
+};
 use crate::{
     ConnectionId, Instant, Link, Multiaddr, PeerId, Role,
     connection::{CloseReason, DenyReason, codes},
@@ -183,7 +186,7 @@ impl Node {
             Err(DenyReason::SelfDial)
         } else if self.is_banned(&peer) {
             Err(DenyReason::Banned)
-        } else if known.is_some_and(|peer| peer.effort == super::Effort::Cooldown) {
+        } else if known.is_some_and(|peer| peer.effort == Effort::Cooldown) {
             Err(DenyReason::Cooldown)
         } else if others >= self.config.max_per_peer {
             Err(DenyReason::Limit)
@@ -197,7 +200,10 @@ impl Node {
         let Some(entry) = self.connections.get_mut(&id) else { return };
         let Some(peer) = entry.peer else { return };
         match entry.phase {
-            Phase::Admitted => entry.phase = Phase::Open { since: now, is_ready },
+            Phase::Admitted => {
+                entry.phase = Phase::Open { since: now, is_ready };
+                self.open = self.open.saturating_add(1);
+            }
             Phase::Open { since, is_ready: before } => {
                 entry.phase = Phase::Open { since, is_ready: is_ready || before };
                 return self.settle_peer(peer);
@@ -233,6 +239,9 @@ impl Node {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(entry) = self.connections.remove(&id) else { return };
         self.letters.remove(&id);
+        if entry.is_present() {
+            self.open = self.open.saturating_sub(1);
+        }
         if self.connections.is_empty() {
             self.connects.drop_full(self.now);
             self.handshakes.drop_full(self.now);
@@ -261,6 +270,9 @@ impl Node {
             self.misbehaved(peer, misbehaviour);
         }
         if has_failed_handshake(&reason) && !self.shutting_down {
+            if let Some(known) = self.peers.get_mut(&peer) {
+                known.failures = known.failures.saturating_add(1);
+            }
             let _ = self.step(peer, Input::HandshakeFailed);
         }
         if let Some(known) = self.peers.get_mut(&peer) {
@@ -284,6 +296,9 @@ impl Node {
             peer.failures = 0;
         }
         if is_last {
+            if peer.effort == Effort::Idle {
+                peer.failures = peer.failures.saturating_add(1);
+            }
             let _ = self.step(id, Input::Lost);
             self.end_wish_if_exhausted(id);
         }
@@ -294,6 +309,9 @@ impl Node {
         let Some(entry) = self.connections.get_mut(&id) else { return };
         if entry.is_leaving() {
             return;
+        }
+        if entry.is_present() {
+            self.open = self.open.saturating_sub(1);
         }
         entry.phase = Phase::Leaving { since: entry.since() };
         entry.outbox.put(ToConnection(ConnectionMessage::Close { code }));

@@ -149,6 +149,7 @@ impl Node {
         let Some(dial) = peer.dial.take() else { return };
         // Asking again soon would be denied again.
         peer.was_denied = dial.was_denied;
+        peer.failures = peer.failures.saturating_add(1);
         let _ = self.step(id, Input::DialFailed);
         self.end_wish_if_exhausted(id);
         let Some(peer) = self.peers.get(&id) else { return };

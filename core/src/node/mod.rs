@@ -43,7 +43,7 @@ pub use action::{Action, DialError, DialFailure, Event};
 pub use backoff::Backoff;
 pub use ban_record::{Ban, BanPhase, BanReason, BanRecord, BanSubject};
 pub use bans::{BanConfig, BansFull};
-pub use book::{Book, BookLimits, Restored};
+pub use book::{Book, BookError, BookLimits, Restored};
 pub use config::Config;
 pub use intent::Intent;
 pub use invalid_value::{InvalidValue, InvalidValues};
@@ -64,8 +64,8 @@ use prefix_count::PrefixCounts;
 use rate_limit::RateLimiter;
 use transition::{Cell, Effect, Effort, Input, Presence, Refusal};
 
-/// Events that wait for the application at most; beyond it the oldest is dropped and counted. A driver that asks after
-/// each call never sees as many.
+/// Events that wait for the application at most, besides the latest state of each peer, which is never lost. Beyond it
+/// the oldest is dropped and [counted](Node::lost_events).
 pub const MAX_EVENTS: usize = 4096;
 
 /// Names one effort to reach a peer.
@@ -150,7 +150,9 @@ pub struct Node {
     connections: BTreeMap<ConnectionId, Entry>,
     inbound: usize,
     pending_inbound: usize,
-    /// Of all connections.
+    /// Connections that are open and not being drained.
+    open: usize,
+    /// Of inbound connections.
     prefixes: PrefixCounts,
     bans: Bans,
     scores: Scores,
@@ -160,6 +162,8 @@ pub struct Node {
     /// Connections with messages to be sent.
     letters: BTreeSet<ConnectionId>,
     events: VecDeque<Event>,
+    /// Peers whose state has changed since the application was told.
+    changed: BTreeSet<PeerId>,
     lost_events: u64,
     /// What inbound streams may negotiate, once the application has said so.
     served: Option<ProtocolSet>,
@@ -193,9 +197,11 @@ impl Node {
             connections: BTreeMap::new(),
             inbound: 0,
             pending_inbound: 0,
+            open: 0,
             actions: VecDeque::new(),
             letters: BTreeSet::new(),
             events: VecDeque::new(),
+            changed: BTreeSet::new(),
             lost_events: 0,
             served: None,
             shutting_down: false,
@@ -254,10 +260,18 @@ impl Node {
         None
     }
 
-    /// The next event for the application.
+    /// The next event for the application. Changes of state come last, one for each peer, with the state of now.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop_front().or_else(|| {
+            let peer = self.changed.pop_first()?;
+            Some(Event::State { peer, state: self.state(&peer) })
+        })
+    }
+
+    /// Events that were dropped because [`MAX_EVENTS`] waited.
+    pub fn lost_events(&self) -> u64 {
+        self.lost_events
     }
 
     /// The earliest instant at which [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -346,9 +360,9 @@ impl Node {
         let random = self.random.next_u64();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let backoff = peer.backoff.as_ref().unwrap_or(&self.config.backoff);
-        let failures = if core::mem::take(&mut peer.was_denied) { u32::MAX } else { peer.failures };
-        let delay = backoff.delay(failures, random);
-        peer.failures = peer.failures.saturating_add(1);
+        // The failure that leads here is counted already.
+        let earlier = if core::mem::take(&mut peer.was_denied) { u32::MAX } else { peer.failures.saturating_sub(1) };
+        let delay = backoff.delay(earlier, random);
         let until = self.now.saturating_add(delay);
         peer.until = Some(until);
     }
@@ -371,7 +385,7 @@ impl Node {
             self.book.unpin(&id);
         }
         if changed {
-            self.tell(Event::State { peer: id, state });
+            self.changed.insert(id);
         }
     }
 

@@ -55,8 +55,7 @@ impl Peer {
     }
 
     pub(crate) fn state(&self, presence: Presence, transient_attempts: u32) -> State {
-        // The effort that is judged now is not counted yet.
-        let may_retry = self.failures.saturating_add(1) < transient_attempts;
+        let may_retry = self.failures < transient_attempts;
         State { intent: self.intent, effort: self.effort, presence, may_retry }
     }
 

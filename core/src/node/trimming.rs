@@ -12,9 +12,9 @@ impl Node {
     /// the grace. Misbehaving peers go first, then the newest: who floods us with connections must not push out those
     /// that have proved themselves. A transient peer is not wanted any more when it is drained, or it would be back.
     ///
-    /// Looks at all connections, but only once for each time that as many have opened as lie between the watermarks.
+    /// Above the high watermark it looks at all connections.
     pub(super) fn trim(&mut self) {
-        let open = self.connections.values().filter(|entry| entry.is_present()).count();
+        let open = self.open;
         if open <= self.config.high_watermark {
             return;
         }

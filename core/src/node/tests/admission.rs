@@ -6,7 +6,7 @@ use super::driver::{Driver, addr, endpoints, ordered, peer};
 use crate::{
     connection::{CloseReason, DenyReason},
     link::{ConnectionMessage, NodeMessage},
-    node::{Config, DialError, Event, Intent, PeerState},
+    node::{Config, DialError, Event, Intent, MAX_EVENTS, PeerState},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -157,6 +157,24 @@ fn a_failed_handshake_of_the_application_shuts_both_directions_for_a_while() {
 }
 
 #[test]
+fn a_transient_peer_whose_handshake_always_fails_is_given_up() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Transient)).unwrap();
+    driver.call(|node, now| node.connect(now, other)).unwrap();
+    let mut rounds = 0;
+    while let Some(attempt) = driver.dials.keys().next().copied() {
+        let id = driver.dialed(attempt).unwrap().id().unwrap();
+        driver.open(id, other);
+        driver.close(id, CloseReason::HandshakeTimeout);
+        driver.sleep();
+        rounds += 1;
+        assert!(rounds < 20);
+    }
+    assert_eq!((rounds, driver.node.poll_timeout()), (10, None));
+}
+
+#[test]
 fn messages_of_a_connection_that_is_over_change_nothing() {
     let mut driver = Driver::new(Config::default());
     let other = ordered().0;
@@ -190,6 +208,25 @@ fn a_task_that_died_is_a_connection_that_is_lost() {
     driver.call(|node, now| node.handle_connection_lost(now, id));
     let closed = Event::Closed { peer: Some(other), connection: id, reason: CloseReason::Io };
     assert_eq!(driver.take_events(), [closed, Event::State { peer: other, state: PeerState::Backoff }]);
+}
+
+#[test]
+fn the_latest_state_of_every_peer_is_told_however_late_the_application_asks() {
+    let config = Config { max_dials: 10_000, ..Config::default() };
+    let mut node =
+        crate::node::Node::new(config, ordered().1, crate::Instant::EPOCH, crate::Seed::from_bytes([1; 32])).unwrap();
+    for number in 0..MAX_EVENTS as u64 + 1000 {
+        let mut key = [9; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        let other = crate::Identity::from_ed25519_seed(key).peer_id();
+        node.add_peer(crate::Instant::EPOCH, other, &[addr(1)], Intent::Persistent).unwrap();
+    }
+    let mut told = 0;
+    while let Some(event) = node.poll_event() {
+        assert!(matches!(event, Event::State { state: PeerState::Connecting, .. }));
+        told += 1;
+    }
+    assert_eq!((told, node.lost_events()), (MAX_EVENTS + 1000, 0));
 }
 
 #[test]

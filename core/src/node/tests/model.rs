@@ -277,6 +277,7 @@ impl World {
         let inbound = node.connections.values().filter(|entry| entry.role == Role::Listener);
         let pending = inbound.clone().filter(|entry| entry.since().is_none()).count();
         assert_eq!((node.inbound, node.pending_inbound), (inbound.count(), pending));
+        assert_eq!(node.open, node.connections.values().filter(|entry| entry.is_present()).count());
         assert!(node.inbound <= config.max_inbound && pending <= config.max_pending_inbound);
         for (id, peer) in &node.peers {
             let entries = || peer.connections.iter().map(|id| &node.connections[id]);
