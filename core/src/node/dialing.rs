@@ -145,6 +145,7 @@ impl Node {
     }
 
     fn dial_failed(&mut self, id: PeerId) {
+        self.leave_queue(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(dial) = peer.dial.take() else { return };
         // Asking again soon would be denied again.
@@ -174,6 +175,8 @@ impl Node {
             self.queue(id);
             return false;
         }
+        // It may have waited for the place that it takes now.
+        self.leave_queue(id);
         let attempt = AttemptId(self.new_id());
         let addr = candidate.addr.clone();
         let (step, action) = if is_name(&addr) {

@@ -290,7 +290,9 @@ impl World {
             assert_eq!(peer.until.is_some(), matches!(peer.effort, Effort::Waiting | Effort::Cooldown));
             assert_eq!(peer.announced, node.state(id), "the application was not told");
         }
-        assert!(node.hungry.values().all(|id| node.peers[id].queued.is_some()));
+        assert!(node.hungry.iter().all(|(place, id)| node.peers[id].queued == Some(*place)));
+        assert!(node.peers.values().all(|peer| peer.queued.is_none_or(|place| node.hungry.contains_key(&place))));
+        assert!(node.peers.values().all(|peer| peer.queued.is_none() || peer.dial.is_some()));
     }
 
     fn upgrading(&self) -> usize {
@@ -331,8 +333,36 @@ impl World {
     }
 }
 
+#[test]
+fn a_peer_that_takes_the_place_it_gave_up_does_not_wait_for_it_any_more() {
+    let mut world = World::new();
+    let [transient, persistent] = [Intent::Transient, Intent::Persistent];
+    for op in [
+        Op::Add(4, Intent::Dormant, 5),
+        Op::Add(2, persistent, 80),
+        Op::Add(1, persistent, 125),
+        Op::Add(1, transient, 55),
+        Op::Wait(10_000),
+        Op::DialFailed(5),
+        Op::Add(0, persistent, 5),
+        Op::Dialed(1),
+        Op::Sleep,
+        Op::Dialed(1),
+        Op::Wait(769),
+        Op::Sleep,
+        Op::DialFailed(17),
+        Op::Sleep,
+        Op::Sleep,
+        Op::Remove(1),
+    ] {
+        world.apply(op);
+        world.check();
+    }
+    world.end();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn limits_hold_nothing_leaks_and_every_connection_is_closed_once(ops in prop::collection::vec(op(), 1..250)) {
