@@ -71,6 +71,19 @@ impl Connection {
         Some(ToNode(message))
     }
 
+    /// Whether [`poll_node`](Self::poll_node) has a message. Costs little: a driver asks after every call.
+    pub fn wants_node(&self) -> bool {
+        let Some(reporting) = &self.reporting else { return false };
+        match reporting.told {
+            Told::Closed => false,
+            _ if self.is_closed() => self.reason.is_some(),
+            Told::Nothing => self.peer().is_some(),
+            Told::Secured if matches!(self.phase, Phase::Open(_)) => true,
+            Told::Secured | Told::Opened if self.is_ready() => true,
+            Told::Secured | Told::Opened | Told::Ready => self.has_answer(),
+        }
+    }
+
     fn query(&mut self, query: Query) {
         let frames_before = self.frames_received();
         let can_probe = match &mut self.phase {
@@ -85,14 +98,20 @@ impl Connection {
 
     /// The query is over, if it can be answered now.
     fn answer_query(&mut self) -> Option<()> {
-        let frames = self.frames_received();
-        let reporting = self.reporting.as_mut()?;
-        let Query::Probe(probe) = reporting.query?;
-        if reporting.frames_before.is_some_and(|before| frames <= before) {
+        if !self.has_answer() {
             return None;
         }
-        (reporting.query, reporting.probe) = (None, probe);
+        let reporting = self.reporting.as_mut()?;
+        let Query::Probe(probe) = reporting.query.take()?;
+        reporting.probe = probe;
         Some(())
+    }
+
+    fn has_answer(&self) -> bool {
+        let Some(reporting) = self.reporting.as_ref().filter(|reporting| reporting.query.is_some()) else {
+            return false;
+        };
+        reporting.frames_before.is_none_or(|before| self.frames_received() > before)
     }
 
     fn frames_received(&self) -> u64 {

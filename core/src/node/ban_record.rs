@@ -15,6 +15,16 @@ pub enum BanSubject {
     Prefix(Prefix),
 }
 
+impl BanSubject {
+    /// The peer, if it is one.
+    pub fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Peer(peer) => Some(*peer),
+            Self::Prefix(_) => None,
+        }
+    }
+}
+
 impl From<PeerId> for BanSubject {
     fn from(peer: PeerId) -> Self {
         Self::Peer(peer)

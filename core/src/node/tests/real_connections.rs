@@ -51,9 +51,10 @@ impl World {
                 while let Some(message) = to_connection.take() {
                     connection.handle_node(self.nodes[side].now, message);
                 }
-                while let Some(message) = connection.poll_node() {
-                    to_node.put(message);
+                while connection.wants_node() {
+                    to_node.put(connection.poll_node().expect("it said so"));
                 }
+                assert!(connection.poll_node().is_none(), "it said so");
                 assert!(to_node.len() <= SLOTS);
                 while let Some(message) = to_node.take() {
                     self.nodes[side].call(|node, now| node.handle_connection(now, self.ids[side], message));
