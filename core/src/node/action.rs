@@ -1,8 +1,9 @@
 //! What the node asks its driver to do, and tells the application.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{AttemptId, Ban, DialId, PeerState};
+use super::{AttemptId, Ban, DialId, Endpoints, PeerState};
 use crate::{
     ConnectionId, Instant, Multiaddr, PeerId, Role,
     connection::{CloseReason, DenyReason},
@@ -62,6 +63,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Which end this node is.
         role: Role,
+        /// Where the connection begins and ends.
+        endpoints: Endpoints,
     },
     /// A connection is over. Also comes for connections whose handshake failed; those were never opened.
     Closed {
@@ -69,6 +72,8 @@ pub enum Event {
         peer: Option<PeerId>,
         /// Which connection.
         connection: ConnectionId,
+        /// It had [opened](Self::Opened).
+        was_open: bool,
         /// Why.
         reason: CloseReason,
     },
@@ -101,23 +106,46 @@ pub enum Event {
         failures: u32,
         /// When the next one begins; `None` if none does by itself.
         retry_at: Option<Instant>,
+        /// What became of each address, in the order in which they failed. At most 32, however many addresses a name
+        /// leads to. Empty if no address of the peer is known.
+        attempts: Vec<FailedAttempt>,
     },
 }
 
-/// Why an attempt of the driver failed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// An address that was tried in vain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedAttempt {
+    /// The address, or the name that could not be resolved.
+    pub addr: Multiaddr,
+    /// Why.
+    pub why: DialFailure,
+}
+
+/// Why an address was tried in vain. The driver tells the first five; the node knows the others itself.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialFailure {
     /// The other end refused.
+    #[error("the other end refused")]
     Refused,
     /// There is no way there.
+    #[error("there is no way there")]
     Unreachable,
     /// Nobody answered in time.
+    #[error("nobody answered in time")]
     TimedOut,
     /// The name leads nowhere.
+    #[error("the name leads nowhere")]
     ResolveFailed,
     /// Something else.
+    #[error("the transport failed")]
     Other,
+    /// There was a transport, but the connection closed before it was open.
+    #[error("the connection closed before it was open: {0}")]
+    Closed(CloseReason),
+    /// This node does not want it now: the network is banned, or there is no room for another connection.
+    #[error("not wanted by this node: {0}")]
+    Denied(DenyReason),
 }
 
 /// Why a dial was not begun.

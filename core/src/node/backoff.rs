@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::InvalidValues;
+use super::{BookError, InvalidValues};
 
 /// The delays between failed dials of one peer: they double from `initial` up to `max`, and each is
 /// spread, so that peers that lost the same listener do not return all at once.
@@ -49,6 +49,18 @@ impl Backoff {
         let offset = choices.saturating_mul(random.into()) >> 64;
         Duration::from_nanos(least.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)))
     }
+}
+
+/// The delays of a peer were not set. Nothing has changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetBackoffError {
+    /// They cannot work.
+    #[error("the delays cannot work: {0}")]
+    Invalid(#[from] InvalidValues),
+    /// The peer is not in the book; add it first.
+    #[error(transparent)]
+    Book(#[from] BookError),
 }
 
 /// `base` x 2^`times`, but at most `max`.

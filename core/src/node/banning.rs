@@ -143,7 +143,7 @@ impl Node {
             }
             BanSubject::Prefix(prefix) => {
                 let concerned = |remote: &Multiaddr| leading_ip(remote).is_some_and(|ip| prefix.contains(ip));
-                let within = self.connections.iter().filter(|(_, entry)| concerned(&entry.remote));
+                let within = self.connections.iter().filter(|(_, entry)| concerned(&entry.endpoints.remote));
                 let within: alloc::vec::Vec<_> = within.map(|(id, entry)| (*id, entry.peer)).collect();
                 for (id, peer) in within {
                     self.close_connection(id, codes::connection::GATED);

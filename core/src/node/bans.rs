@@ -98,6 +98,7 @@ pub(super) struct Bans {
     // How many entries have prefixes of each family and length.
     lengths: BTreeMap<(Family, u8), usize>,
     latest: Instant,
+    revision: u64,
 }
 
 impl Bans {
@@ -109,6 +110,7 @@ impl Bans {
             forgetting: BTreeSet::new(),
             lengths: BTreeMap::new(),
             latest: Instant::EPOCH,
+            revision: 0,
         }
     }
 
@@ -146,6 +148,11 @@ impl Bans {
         let ban = self.get(now, subject);
         self.take(subject);
         ban
+    }
+
+    /// Changes with whatever [`to_records`](Self::to_records) would say, apart from the time that has passed. Counts up.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The ban of exactly `subject`, if one runs.
@@ -304,10 +311,12 @@ impl Bans {
             *count = count.saturating_add(1);
         }
         self.entries.insert(subject, entry);
+        self.revision = self.revision.saturating_add(1);
     }
 
     fn take(&mut self, subject: BanSubject) -> Option<Entry> {
         let entry = self.entries.remove(&subject)?;
+        self.revision = self.revision.saturating_add(1);
         match entry.phase {
             Phase::ForEver => {}
             Phase::Until(ends) => {

@@ -7,6 +7,7 @@ mod restore;
 mod tests;
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
@@ -16,7 +17,7 @@ pub use self::{
     limits::{ADDR_COST, BookLimits, METADATA_COST, PEER_COST},
     restore::Restored,
 };
-use super::{Intent, KnownPeer, Provenance, WallTime};
+use super::{Backoff, Intent, KnownPeer, Provenance, WallTime};
 use crate::{Instant, Multiaddr, PeerId};
 
 /// Peers with their addresses and what the application noted about them.
@@ -44,6 +45,7 @@ pub struct Book {
     bytes: usize,
     kept_bytes: usize,
     evictions: u64,
+    revision: u64,
 }
 
 /// A command of [`Book`] was refused. The book is as before.
@@ -126,6 +128,7 @@ impl Book {
             bytes: 0,
             kept_bytes: 0,
             evictions: 0,
+            revision: 0,
         }
     }
 
@@ -147,6 +150,11 @@ impl Book {
     /// How many peers were evicted to make room since the book was made.
     pub fn evictions(&self) -> u64 {
         self.evictions
+    }
+
+    /// Changes with whatever a [`snapshot`](Self::snapshot) holds. Counts up.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The peer is in the book.
@@ -172,6 +180,11 @@ impl Book {
     /// What the application wants with a peer.
     pub fn intent(&self, peer: &PeerId) -> Option<Intent> {
         self.peers.get(peer).map(|entry| entry.intent)
+    }
+
+    /// The delays between efforts to reach a peer, if it has some of its own. They are not stored.
+    pub fn backoff(&self, peer: &PeerId) -> Option<&Backoff> {
+        self.peers.get(peer)?.backoff.as_deref()
     }
 
     /// The peer is in the book and protected.
@@ -243,6 +256,7 @@ impl Book {
     /// Forgets a peer, even one that is protected or pinned; its pins stay. False if it was not there.
     pub fn remove(&mut self, peer: &PeerId) -> bool {
         let Some(entry) = self.peers.remove(peer) else { return false };
+        self.revise();
         self.unaccount(*peer, self.standing(peer, &entry));
         true
     }
@@ -306,6 +320,13 @@ impl Book {
     /// Changes what the application wants with a peer.
     pub fn set_intent(&mut self, peer: &PeerId, intent: Intent) -> Result<(), BookError> {
         self.edit(peer, |entry| entry.intent = intent).ok_or(BookError::UnknownPeer)
+    }
+
+    /// Gives a peer delays of its own between efforts, or none.
+    pub fn set_backoff(&mut self, peer: &PeerId, backoff: Option<Backoff>) -> Result<(), BookError> {
+        let known = self.peers.get_mut(peer).ok_or(BookError::UnknownPeer)?;
+        known.backoff = backoff.map(Box::new);
+        Ok(())
     }
 
     /// Keeps a peer from being evicted, now or once it is added, until [`unpin`](Book::unpin) was called as
@@ -379,10 +400,16 @@ impl Book {
             self.unaccount(*peer, before);
             self.account(*peer, after);
         }
+        self.revise();
         Some(answer)
     }
 
+    fn revise(&mut self) {
+        self.revision = self.revision.saturating_add(1);
+    }
+
     fn insert(&mut self, peer: PeerId, entry: Entry) {
+        self.revise();
         self.account(peer, self.standing(&peer, &entry));
         self.peers.insert(peer, entry);
     }

@@ -1,7 +1,7 @@
 //! What the application asks of a node.
 
 use super::{
-    BookError, DialError, DialId, Intent, Node, Peer, Provenance,
+    Backoff, BookError, DialError, DialId, Intent, Node, Peer, Provenance, SetBackoffError,
     transition::{Effort, Input, Presence, Refusal},
 };
 use crate::{
@@ -65,6 +65,18 @@ impl Node {
     pub fn set_metadata(&mut self, now: Instant, id: PeerId, key: &str, value: &[u8]) -> Result<(), BookError> {
         self.advance(now);
         self.book.set_metadata(&id, key, value)
+    }
+
+    /// Gives a peer delays of its own between efforts; those of [`Config::backoff`](super::Config::backoff) again, if
+    /// `None`. They count from its next failure on, as long as the peer is in the book. They are not part of a
+    /// [`snapshot`](Self::snapshot).
+    ///
+    /// # Errors
+    /// See [`SetBackoffError`]. Nothing changes.
+    pub fn set_backoff(&mut self, now: Instant, id: PeerId, backoff: Option<Backoff>) -> Result<(), SetBackoffError> {
+        self.advance(now);
+        backoff.map_or(Ok(()), |backoff| backoff.validate())?;
+        Ok(self.book.set_backoff(&id, backoff)?)
     }
 
     /// Wants a connection to a peer now. If one is being made, this joins it.

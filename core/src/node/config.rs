@@ -3,7 +3,9 @@
 use alloc::collections::BTreeSet;
 use core::time::Duration;
 
-use super::{Backoff, BanConfig, BookLimits, InvalidValue, InvalidValues, RateLimits, ScoreConfig};
+use super::{
+    Backoff, BanConfig, BookLimits, InvalidValue, InvalidValues, RateLimits, ScoreConfig, duplicates::MIN_PATIENCE,
+};
 use crate::PeerId;
 
 /// Limits and delays of a [`Node`](super::Node).
@@ -108,6 +110,9 @@ impl Config {
         errors.not_more("high_watermark", "max_connections", self.high_watermark <= self.max_connections);
         errors.not_more("low_watermark", "high_watermark", self.low_watermark <= self.high_watermark);
         errors.not_more("2", "max_per_peer", self.max_per_peer >= 2);
+        // Else a connection would be closed while the peer that decides still waits for a sign of life.
+        errors.not_more("1 s", "settle_timeout", MIN_PATIENCE <= self.settle_timeout);
+        errors.refuse(self.transient_attempts == 0, InvalidValue::Zero { name: "transient_attempts" });
         for part in [
             self.backoff.validate(),
             self.book.validate(),

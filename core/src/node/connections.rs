@@ -1,7 +1,7 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
 use super::{
-    Action, AttemptId, Endpoints, Event, Misbehaviour, Node, Prefix, leading_ip,
+    Action, AttemptId, DialFailure, Endpoints, Event, Misbehaviour, Node, Prefix, leading_ip,
     transition::{Effort, Input},
 };
 use crate::{
@@ -16,7 +16,7 @@ pub(super) struct Entry {
     /// The peer that a dialer expects; that of a listener is known once it is secured.
     pub(super) peer: Option<PeerId>,
     pub(super) role: Role,
-    pub(super) remote: Multiaddr,
+    pub(super) endpoints: Endpoints,
     /// The attempt that the connection is to end, until it is open.
     pub(super) attempt: Option<AttemptId>,
     /// What an inbound one is counted under.
@@ -44,13 +44,13 @@ pub(super) enum Phase {
 }
 
 impl Entry {
-    fn new(role: Role, peer: Option<PeerId>, attempt: Option<AttemptId>, remote: Multiaddr) -> Self {
+    fn new(role: Role, peer: Option<PeerId>, attempt: Option<AttemptId>, endpoints: Endpoints) -> Self {
         let (phase, outbox, report) = (Phase::Upgrading, Mailbox::default(), Report::default());
-        Self { peer, role, remote, attempt, prefix: None, phase, outbox, report }
+        Self { peer, role, endpoints, attempt, prefix: None, phase, outbox, report }
     }
 
     pub(super) fn dialed(peer: PeerId, attempt: AttemptId, endpoints: Endpoints) -> Self {
-        Self::new(Role::Dialer, Some(peer), Some(attempt), endpoints.remote)
+        Self::new(Role::Dialer, Some(peer), Some(attempt), endpoints)
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -96,7 +96,7 @@ impl Node {
         let seed = self.seeds.child("accepted");
         self.inbound = self.inbound.saturating_add(1);
         self.pending_inbound = self.pending_inbound.saturating_add(1);
-        self.connections.insert(id, Entry { prefix, ..Entry::new(Role::Listener, None, None, endpoints.remote) });
+        self.connections.insert(id, Entry { prefix, ..Entry::new(Role::Listener, None, None, endpoints) });
         Ok(Link::listener(seed).of_node(id))
     }
 
@@ -154,7 +154,7 @@ impl Node {
         entry.phase = if verdict.is_ok() { Phase::Admitted } else { Phase::Leaving { since: None } };
         entry.outbox.put(ToConnection(ConnectionMessage::Admission(verdict)));
         entry.peer = Some(peer);
-        let (role, remote) = (entry.role, entry.remote.clone());
+        let (role, remote) = (entry.role, entry.endpoints.remote.clone());
         self.letters.insert(id);
         self.send_policy(id);
         match verdict {
@@ -167,11 +167,11 @@ impl Node {
 
     fn admit_peer(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), DenyReason> {
         let entry = self.connections.get(&id);
-        if entry.is_some_and(|entry| self.is_banned_addr(&entry.remote)) {
+        if entry.is_some_and(|entry| self.is_banned_addr(&entry.endpoints.remote)) {
             return Err(DenyReason::Banned);
         }
         let inbound = entry.filter(|entry| entry.role == Role::Listener);
-        if let Some(ip) = inbound.and_then(|entry| leading_ip(&entry.remote)) {
+        if let Some(ip) = inbound.and_then(|entry| leading_ip(&entry.endpoints.remote)) {
             self.handshakes.check(self.now, ip).map_err(|_| DenyReason::RateLimited)?;
         }
         let known = self.peers.get(&peer);
@@ -210,12 +210,12 @@ impl Node {
             }
             Phase::Upgrading | Phase::Leaving { .. } => return,
         }
-        let (role, attempt) = (entry.role, entry.attempt.take());
+        let (role, attempt, endpoints) = (entry.role, entry.attempt.take(), entry.endpoints.clone());
         if role == Role::Listener {
             self.pending_inbound = self.pending_inbound.saturating_sub(1);
         }
         self.book.seen(&peer, now);
-        self.tell(Event::Opened { peer, connection: id, role });
+        self.tell(Event::Opened { peer, connection: id, role, endpoints });
         if let Some(attempt) = attempt {
             self.attempt_succeeded(peer, attempt);
         }
@@ -255,13 +255,14 @@ impl Node {
                 self.pending_inbound = self.pending_inbound.saturating_sub(1);
             }
         }
-        self.tell(Event::Closed { peer: entry.peer, connection: id, reason: reason.clone() });
+        let was_open = entry.since().is_some();
+        self.tell(Event::Closed { peer: entry.peer, connection: id, was_open, reason: reason.clone() });
         let Some(peer) = entry.peer else { return };
         if let Some(known) = self.peers.get_mut(&peer) {
             known.connections.retain(|other| *other != id);
         }
         if let Some(attempt) = entry.attempt {
-            self.attempt_failed(peer, attempt, reason == CloseReason::DeniedByRemote);
+            self.attempt_failed(peer, attempt, DialFailure::Closed(reason.clone()));
         }
         // Before the peer has proved who it is, anybody could have done it.
         if entry.phase != Phase::Upgrading
@@ -291,7 +292,7 @@ impl Node {
         let uptime = self.now.saturating_duration_since(since);
         let is_last = self.presence(&id) == super::Presence::Absent;
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let backoff = peer.backoff.as_ref().unwrap_or(&self.config.backoff);
+        let backoff = self.book.backoff(&id).unwrap_or(&self.config.backoff);
         if uptime >= backoff.reset_after {
             peer.failures = 0;
         }

@@ -2,8 +2,8 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use super::{AttemptId, DialId};
-use crate::{ConnectionId, Instant, Multiaddr};
+use super::{AttemptId, DialFailure, DialId, FailedAttempt};
+use crate::{ConnectionId, Instant, Multiaddr, connection::CloseReason};
 
 /// The addresses of one effort and how far each has come.
 ///
@@ -19,8 +19,8 @@ pub(crate) struct Dial {
     next: Instant,
     /// Addresses that were taken in, the resolved ones included.
     taken: usize,
-    /// At least one attempt was denied by the peer, which is no use to ask again soon.
-    pub(crate) was_denied: bool,
+    /// At most [`MAX_ADDRS`](Self::MAX_ADDRS).
+    failed: Vec<FailedAttempt>,
 }
 
 /// An address to try.
@@ -58,7 +58,24 @@ impl Dial {
         let candidates = addrs.into_iter().map(|addr| Candidate { origin: addr.clone(), addr });
         let waiting: VecDeque<Candidate> = candidates.take(Self::MAX_ADDRS).collect();
         let taken = waiting.len();
-        Self { id, waiting, attempts: Vec::new(), next: now, taken, was_denied: false }
+        Self { id, waiting, attempts: Vec::new(), next: now, taken, failed: Vec::new() }
+    }
+
+    /// Notes why an address was tried in vain. Each address is noted once, so there are no more than were taken.
+    pub(crate) fn note_failure(&mut self, addr: Multiaddr, why: DialFailure) {
+        if self.failed.len() < Self::MAX_ADDRS {
+            self.failed.push(FailedAttempt { addr, why });
+        }
+    }
+
+    /// What was noted.
+    pub(crate) fn into_failed(self) -> Vec<FailedAttempt> {
+        self.failed
+    }
+
+    /// At least one attempt was denied by the peer, which is no use to ask again soon.
+    pub(crate) fn was_denied(&self) -> bool {
+        self.failed.iter().any(|failed| failed.why == DialFailure::Closed(CloseReason::DeniedByRemote))
     }
 
     /// No address is left and none is being tried.

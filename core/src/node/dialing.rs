@@ -5,10 +5,14 @@ use alloc::vec::Vec;
 use super::{
     Action, AttemptId, DialFailure, DialId, Endpoints, Event, Node,
     connections::Entry,
-    dial::{Attempt, Dial, Step},
+    dial::{Attempt, Candidate, Dial, Step},
     transition::Input,
 };
-use crate::{ConnectionId, ExpectedPeer, Instant, Link, Multiaddr, PeerId, connection::codes, multiaddr::Protocol};
+use crate::{
+    ConnectionId, ExpectedPeer, Instant, Link, Multiaddr, PeerId,
+    connection::{DenyReason, codes},
+    multiaddr::Protocol,
+};
 
 impl Node {
     /// A name was resolved: these are its addresses, ports included.
@@ -24,7 +28,7 @@ impl Node {
         if let Some(attempt) = self.dial_of(&peer).and_then(|dial| dial.resolved(id, now, addrs))
             && addrs.is_empty()
         {
-            self.book.dial_failed(&peer, &attempt.candidate.origin);
+            self.note_failure(peer, attempt.candidate, DialFailure::ResolveFailed);
         }
         self.go_on(peer);
         self.feed();
@@ -37,8 +41,13 @@ impl Node {
         let peer = self.attempts.get(&id).copied()?;
         self.dial_of(&peer).filter(|dial| is_at(dial, id, Step::Connecting))?;
         // The network may have been banned meanwhile.
-        if self.connections.len() >= self.config.max_connections || self.is_banned_addr(&endpoints.remote) {
-            self.attempt_failed(peer, id, false);
+        let denied = match () {
+            () if self.is_banned_addr(&endpoints.remote) => Some(DenyReason::Banned),
+            () if self.connections.len() >= self.config.max_connections => Some(DenyReason::Limit),
+            () => None,
+        };
+        if let Some(reason) = denied {
+            self.attempt_failed(peer, id, DialFailure::Denied(reason));
             return None;
         }
         let connection = ConnectionId(self.new_id());
@@ -53,13 +62,13 @@ impl Node {
     }
 
     /// An attempt has failed: its name leads nowhere, or nobody answers there.
-    pub fn handle_dial_failed(&mut self, now: Instant, id: AttemptId, _why: DialFailure) {
+    pub fn handle_dial_failed(&mut self, now: Instant, id: AttemptId, why: DialFailure) {
         self.advance(now);
         let Some(peer) = self.attempts.get(&id).copied() else { return };
         let attempt = self.dial_of(&peer).and_then(|dial| dial.attempt_mut(id));
         // Once there is a transport, it is the connection that tells.
         if attempt.is_some_and(|attempt| !matches!(attempt.step, Step::Upgrading(_))) {
-            self.attempt_failed(peer, id, false);
+            self.attempt_failed(peer, id, why);
         }
     }
 
@@ -116,23 +125,27 @@ impl Node {
         let now = self.now;
         while let Some(attempt) = self.dial_of(&id).and_then(|dial| dial.overdue(now)) {
             self.actions.push_back(Action::AbortDial { id: attempt });
-            self.attempt_failed(id, attempt, false);
+            self.attempt_failed(id, attempt, DialFailure::TimedOut);
         }
         self.go_on(id);
     }
 
     /// An attempt is over, and nothing came of it.
-    pub(super) fn attempt_failed(&mut self, id: PeerId, attempt: AttemptId, was_denied: bool) {
+    pub(super) fn attempt_failed(&mut self, id: PeerId, attempt: AttemptId, why: DialFailure) {
         let now = self.now;
         self.attempts.remove(&attempt);
-        if let Some(dial) = self.dial_of(&id)
-            && let Some(ended) = dial.end(attempt, now)
-        {
-            dial.was_denied |= was_denied;
-            self.book.dial_failed(&id, &ended.candidate.origin);
+        if let Some(ended) = self.dial_of(&id).and_then(|dial| dial.end(attempt, now)) {
+            self.note_failure(id, ended.candidate, why);
         }
         self.go_on(id);
         self.feed();
+    }
+
+    fn note_failure(&mut self, id: PeerId, candidate: Candidate, why: DialFailure) {
+        self.book.dial_failed(&id, &candidate.origin);
+        if let Some(dial) = self.dial_of(&id) {
+            dial.note_failure(candidate.addr, why);
+        }
     }
 
     /// The attempt of a connection that has opened is over. The step that follows ends the effort.
@@ -149,13 +162,13 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(dial) = peer.dial.take() else { return };
         // Asking again soon would be denied again.
-        peer.was_denied = dial.was_denied;
+        peer.was_denied = dial.was_denied();
         peer.failures = peer.failures.saturating_add(1);
         let _ = self.step(id, Input::DialFailed);
         self.end_wish_if_exhausted(id);
         let Some(peer) = self.peers.get(&id) else { return };
         let (failures, retry_at) = (peer.failures, peer.until);
-        self.tell(Event::DialFailed { peer: id, dial: dial.id, failures, retry_at });
+        self.tell(Event::DialFailed { peer: id, dial: dial.id, failures, retry_at, attempts: dial.into_failed() });
     }
 
     fn begin_next(&mut self, id: PeerId) -> bool {
@@ -167,6 +180,10 @@ impl Node {
         }
         let Some(candidate) = dial.take_next(now) else { return false };
         if self.is_banned_addr(&candidate.addr) {
+            // That says nothing against the address.
+            if let Some(dial) = self.dial_of(&id) {
+                dial.note_failure(candidate.addr, DialFailure::Denied(DenyReason::Banned));
+            }
             return true;
         }
         let Some(dial) = self.dial_of(&id) else { return false };

@@ -25,11 +25,21 @@ enum Asked {
 }
 
 /// Least patience with a connection that is asked whether it is alive.
-const MIN_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// The same in round trips.
 const PATIENCE_RTTS: u32 = 4;
 
 impl Node {
+    /// The open connection to a peer that is to carry what is new: one that is ready if there is one, and of several the
+    /// one that will stay. Connections that are being closed are none.
+    pub fn connection_to(&self, peer: &PeerId) -> Option<ConnectionId> {
+        self.present(peer).into_iter().reduce(|old, new| {
+            let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(super::Entry::is_ready);
+            // The side that dialed both has given the old one up.
+            if self.role(old) == self.role(new) && is_ready(old) == is_ready(new) { new } else { self.better(old, new) }
+        })
+    }
+
     /// Looks whether there is one connection too many, and does what the side that this node is does about it.
     ///
     /// Only the side with the larger peer id decides, so that the two never keep different ones. It keeps the newest if

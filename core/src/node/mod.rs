@@ -40,8 +40,8 @@ use alloc::{
     vec::Vec,
 };
 
-pub use action::{Action, DialError, DialFailure, Event};
-pub use backoff::Backoff;
+pub use action::{Action, DialError, DialFailure, Event, FailedAttempt};
+pub use backoff::{Backoff, SetBackoffError};
 pub use ban_record::{Ban, BanPhase, BanReason, BanRecord, BanSubject};
 pub use bans::{BanConfig, BansFull};
 pub use book::{Book, BookError, BookLimits, Restored};
@@ -242,6 +242,13 @@ impl Node {
         Snapshot { peers: self.book.snapshot(now, wall), bans: self.bans.to_records(now, wall).collect() }
     }
 
+    /// Changes whenever what [`snapshot`](Self::snapshot) would hold may have changed, apart from the time that has
+    /// passed: store it when this differs from what it was at the last snapshot. It counts up and never goes back
+    /// within one node; it says nothing about another one.
+    pub fn revision(&self) -> u64 {
+        self.book.revision().saturating_add(self.bans.revision())
+    }
+
     /// The peers that are known, with their addresses and what the application noted about them.
     pub fn book(&self) -> &Book {
         &self.book
@@ -361,7 +368,7 @@ impl Node {
     fn arm_backoff(&mut self, id: PeerId) {
         let random = self.random.next_u64();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let backoff = peer.backoff.as_ref().unwrap_or(&self.config.backoff);
+        let backoff = self.book.backoff(&id).unwrap_or(&self.config.backoff);
         // The failure that leads here is counted already.
         let earlier = if core::mem::take(&mut peer.was_denied) { u32::MAX } else { peer.failures.saturating_sub(1) };
         let delay = backoff.delay(earlier, random);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    Backoff, Intent, PeerState,
+    Intent, PeerState,
     dial::Dial,
     duplicates::Settling,
     transition::{Effort, Presence, State},
@@ -23,7 +23,6 @@ pub(crate) struct Peer {
     pub(crate) failures: u32,
     /// The last effort was denied by the peer: the next delay is the longest.
     pub(crate) was_denied: bool,
-    pub(crate) backoff: Option<Backoff>,
     /// In the order in which they were made, at most [`Config::max_per_peer`](super::Config::max_per_peer) and those
     /// that are being drained.
     pub(crate) connections: Vec<ConnectionId>,
@@ -45,7 +44,6 @@ impl Peer {
             until: None,
             failures: 0,
             was_denied: false,
-            backoff: None,
             connections: Vec::new(),
             settling: None,
             announced: PeerState::Disconnected,

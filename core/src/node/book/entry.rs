@@ -1,6 +1,6 @@
 //! What is known about one peer.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use core::{
     cmp::{Ordering, Reverse},
     time::Duration,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Instant, Multiaddr, PeerId,
-    node::{Intent, KnownAddr, KnownPeer, Provenance, WallTime},
+    node::{Backoff, Intent, KnownAddr, KnownPeer, Provenance, WallTime},
 };
 
 /// A point in time on the driver's clock in nanoseconds, negative before its epoch: most of what is
@@ -91,11 +91,14 @@ pub(super) struct Entry {
     pub(super) protected: bool,
     pub(super) intent: Intent,
     pub(super) last_seen: Moment,
+    /// Boxed, since few have one. [`PEER_COST`] has room for it.
+    pub(super) backoff: Option<Box<Backoff>>,
 }
 
 impl Entry {
     pub(super) fn new(last_seen: Moment) -> Self {
-        Self { addrs: Vec::new(), metadata: BTreeMap::new(), protected: false, intent: Intent::default(), last_seen }
+        let (addrs, metadata) = (Vec::new(), BTreeMap::new());
+        Self { addrs, metadata, protected: false, intent: Intent::default(), last_seen, backoff: None }
     }
 
     /// What it counts towards [`BookLimits::max_bytes`](super::BookLimits::max_bytes).

@@ -206,7 +206,7 @@ fn a_task_that_died_is_a_connection_that_is_lost() {
     driver.open(id, other);
     driver.take_events();
     driver.call(|node, now| node.handle_connection_lost(now, id));
-    let closed = Event::Closed { peer: Some(other), connection: id, reason: CloseReason::Io };
+    let closed = Event::Closed { peer: Some(other), connection: id, was_open: true, reason: CloseReason::Io };
     assert_eq!(driver.take_events(), [closed, Event::State { peer: other, state: PeerState::Backoff }]);
 }
 

@@ -6,9 +6,9 @@ use std::{vec, vec::Vec};
 use super::driver::{Driver, addr, ordered, peer};
 use crate::{
     Multiaddr,
-    connection::CloseReason,
+    connection::{CloseReason, DenyReason},
     link::ConnectionMessage,
-    node::{Config, DialError, Event, Intent, PeerState},
+    node::{Backoff, Config, DialError, DialFailure, Event, FailedAttempt, Intent, PeerState, SetBackoffError},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -289,4 +289,115 @@ fn disconnecting_withdraws_the_wish() {
     driver.close(id, CloseReason::Local);
     assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Disconnected, None));
     assert!(driver.dials.is_empty());
+}
+
+fn failed_attempts(driver: &mut Driver) -> Vec<FailedAttempt> {
+    let told = driver.take_events().into_iter().find_map(|event| match event {
+        Event::DialFailed { attempts, .. } => Some(attempts),
+        _ => None,
+    });
+    told.expect("the effort has not failed")
+}
+
+#[test]
+fn a_failed_effort_says_what_became_of_each_address() {
+    let (mut driver, _) = known(Intent::Persistent, &[1, 2, 3, 4]);
+    let name: Multiaddr = "/dns4/example.org/tcp/4001".parse().unwrap();
+    let other = ordered().0;
+    driver.call(|node, now| node.add_peer(now, other, core::slice::from_ref(&name), Intent::Persistent)).unwrap();
+    driver.call(|node, now| node.ban(now, "10.0.0.4/32".parse::<crate::node::Prefix>().unwrap().into(), None)).unwrap();
+    // One refuses, one is given up, one closes the connection, one is in a banned network, one has no address.
+    driver.call(|node, now| node.cancel_reconnect(now, other));
+    driver.call(|node, now| node.connect(now, other)).unwrap();
+    let mut failed = 0;
+    while driver.node.state(&other) == PeerState::Connecting {
+        if let Some(id) = driver.dials.iter().find(|(_, to)| **to == addr(1)).map(|(id, _)| *id) {
+            driver.fail(id);
+        } else if let Some(id) = driver.dials.iter().find(|(_, to)| **to == addr(3)).map(|(id, _)| *id) {
+            let connection = driver.dialed(id).unwrap().id().unwrap();
+            driver.close(connection, CloseReason::UpgradeTimeout);
+        } else if let Some((id, _)) = driver.resolves.pop_first() {
+            driver.call(|node, now| node.handle_resolved(now, id, &[]));
+        } else {
+            driver.sleep();
+        }
+        failed += 1;
+        assert!(failed < 50);
+    }
+    let mut attempts = failed_attempts(&mut driver);
+    attempts.sort_by(|a, b| a.addr.cmp(&b.addr));
+    let expected = [
+        (addr(1), DialFailure::Refused),
+        (addr(2), DialFailure::TimedOut),
+        (addr(3), DialFailure::Closed(CloseReason::UpgradeTimeout)),
+        (addr(4), DialFailure::Denied(DenyReason::Banned)),
+        (name, DialFailure::ResolveFailed),
+    ];
+    let expected: Vec<_> = expected.into_iter().map(|(addr, why)| FailedAttempt { addr, why }).collect();
+    assert_eq!(attempts, expected);
+}
+
+#[test]
+fn a_transport_for_which_there_is_no_room_is_a_failure_of_our_own() {
+    let config =
+        Config { max_connections: 1, max_inbound: 1, high_watermark: 1, low_watermark: 1, ..Config::default() };
+    let mut driver = Driver::new(config);
+    driver.incoming(9);
+    driver.call(|node, now| node.add_peer(now, ordered().0, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    assert!(driver.dialed(attempt).is_none());
+    let failed = FailedAttempt { addr: addr(1), why: DialFailure::Denied(DenyReason::Limit) };
+    assert_eq!(failed_attempts(&mut driver), [failed]);
+}
+
+#[test]
+fn a_failed_effort_names_at_most_32_addresses() {
+    let mut driver = Driver::new(Config::default());
+    let name: Multiaddr = "/dns4/example.org/tcp/4001".parse().unwrap();
+    driver.call(|node, now| node.add_peer(now, ordered().0, &[name, addr(201)], Intent::Persistent)).unwrap();
+    let found: Vec<Multiaddr> = (1..=200).map(addr).collect();
+    while driver.node.state(&ordered().0) == PeerState::Connecting {
+        if let Some((id, _)) = driver.resolves.pop_first() {
+            driver.call(|node, now| node.handle_resolved(now, id, &found));
+        } else if let Some(id) = driver.dials.keys().next().copied() {
+            driver.fail(id);
+        }
+    }
+    let attempts = failed_attempts(&mut driver);
+    // The name itself has not failed.
+    assert_eq!(attempts.len(), 31);
+    assert!(attempts.iter().all(|attempt| attempt.why == DialFailure::Refused));
+}
+
+#[test]
+fn a_peer_may_have_delays_of_its_own_as_long_as_the_book_knows_it() {
+    let (mut driver, other) = known(Intent::Dormant, &[1]);
+    let quick = Backoff { initial: SECOND / 100, max: SECOND / 100, reset_after: SECOND };
+    driver.call(|node, now| node.set_backoff(now, other, Some(quick))).unwrap();
+    // Nothing is to be done with the peer, so that only the book remembers it.
+    assert!(driver.node.peers.is_empty());
+    let delay = |driver: &mut Driver| {
+        driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+        let attempt = driver.only_dial();
+        driver.fail(attempt);
+        let delay = driver.sleep().unwrap();
+        driver.call(|node, now| node.disconnect(now, other));
+        delay
+    };
+    assert!(delay(&mut driver) <= SECOND / 100);
+    driver.call(|node, now| node.set_backoff(now, other, None)).unwrap();
+    assert!(delay(&mut driver) >= SECOND);
+    driver.call(|node, now| node.set_backoff(now, other, Some(quick))).unwrap();
+    driver.call(|node, now| node.remove_peer(now, other));
+    assert!(delay(&mut driver) >= SECOND, "a peer that comes anew has none");
+}
+
+#[test]
+fn delays_of_a_peer_that_cannot_work_or_that_nobody_knows_are_refused() {
+    let (mut driver, other) = known(Intent::Dormant, &[1]);
+    let never = Backoff { initial: Duration::ZERO, ..Backoff::default() };
+    let refused = driver.call(|node, now| node.set_backoff(now, other, Some(never)));
+    assert!(matches!(refused, Err(SetBackoffError::Invalid(_))), "{refused:?}");
+    let refused = driver.call(|node, now| node.set_backoff(now, peer(9), Some(Backoff::default())));
+    assert_eq!(refused, Err(SetBackoffError::Book(crate::node::BookError::UnknownPeer)));
 }

@@ -353,3 +353,63 @@ fn the_smaller_side_waits_before_it_closes_what_is_too_much() {
     assert_eq!(driver.take(ours), Some(ConnectionMessage::Close { code: 0x1004 }), "the other side prefers its own");
     assert_eq!(driver.take(theirs), None);
 }
+
+#[test]
+fn what_is_new_goes_to_the_connection_that_will_stay() {
+    let (small, large) = ordered();
+    for (local, other) in [(large, small), (small, large)] {
+        let mut driver = Driver::of(local, Config::default());
+        assert_eq!(driver.node.connection_to(&other), None);
+        driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+        let attempt = driver.only_dial();
+        let ours = driver.dialed(attempt).unwrap().id().unwrap();
+        driver.secure(ours, other);
+        assert_eq!(driver.node.connection_to(&other), None, "it is not open yet");
+        driver.tell(ours, NodeMessage::Opened { is_ready: false });
+        assert_eq!(driver.node.connection_to(&other), Some(ours));
+        // One that is ready comes first, whoever dialed it.
+        let theirs = driver.incoming(1);
+        driver.open(theirs, other);
+        assert_eq!(driver.node.connection_to(&other), Some(theirs));
+        // Else the side with the larger id prefers its own.
+        driver.tell(ours, NodeMessage::Opened { is_ready: true });
+        assert_eq!(driver.node.connection_to(&other), Some(if local == large { ours } else { theirs }));
+        driver.call(|node, now| node.disconnect(now, other));
+        assert_eq!(driver.node.connection_to(&other), None, "none that is being closed");
+    }
+}
+
+#[test]
+fn of_two_connections_from_the_same_side_the_newer_one_carries_what_is_new() {
+    let (small, large) = ordered();
+    let mut driver = Driver::of(small, Config::default());
+    let [old, new] = [driver.incoming(1), driver.incoming(1)];
+    driver.open(old, large);
+    assert_eq!(driver.node.connection_to(&large), Some(old));
+    driver.open(new, large);
+    assert_eq!(driver.node.connection_to(&large), Some(new));
+}
+
+#[test]
+fn an_open_connection_says_where_it_is_and_a_closed_one_whether_it_was_open() {
+    let (small, large) = ordered();
+    let mut driver = Driver::of(small, Config::default());
+    let [opens, fails] = [driver.incoming(7), driver.incoming(8)];
+    driver.open(opens, large);
+    let opened = driver.take_events().into_iter().find_map(|event| match event {
+        Event::Opened { endpoints, .. } => Some(endpoints),
+        _ => None,
+    });
+    assert_eq!(opened, Some(endpoints(7)));
+    driver.close(fails, CloseReason::UpgradeTimeout);
+    driver.call(|node, now| node.disconnect(now, large));
+    driver.close(opens, CloseReason::Local);
+    let closed = |event| match event {
+        Event::Closed { connection, was_open, .. } => Some((connection, was_open)),
+        _ => None,
+    };
+    assert_eq!(
+        driver.take_events().into_iter().filter_map(closed).collect::<Vec<_>>(),
+        [(fails, false), (opens, true)]
+    );
+}
