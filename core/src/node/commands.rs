@@ -31,6 +31,7 @@ impl Node {
             let _ = self.step(id, Input::Keep);
         }
         self.settle_peer(id);
+        self.trim_anew();
         Ok(())
     }
 
@@ -55,7 +56,9 @@ impl Node {
     /// There is no room for a peer that is not in the book yet. Nothing changes.
     pub fn protect(&mut self, now: Instant, id: PeerId, protected: bool) -> Result<(), BookError> {
         self.advance(now);
-        self.book.set_protected(&id, protected)
+        self.book.set_protected(&id, protected)?;
+        self.trim_anew();
+        Ok(())
     }
 
     /// Notes something about a peer; nothing, if `value` is empty.

@@ -154,6 +154,8 @@ pub struct Node {
     pending_inbound: usize,
     /// Connections that are open and not being drained.
     open: usize,
+    /// When there may be more to [trim](Self::trim), if there are too many connections still.
+    trim_at: Option<Instant>,
     /// Of inbound connections.
     prefixes: PrefixCounts,
     bans: Bans,
@@ -200,6 +202,7 @@ impl Node {
             inbound: 0,
             pending_inbound: 0,
             open: 0,
+            trim_at: None,
             actions: VecDeque::new(),
             letters: BTreeSet::new(),
             events: VecDeque::new(),
@@ -287,7 +290,7 @@ impl Node {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.first().map(|(deadline, _)| *deadline);
-        peers.into_iter().chain(self.bans.next_expiry()).min()
+        peers.into_iter().chain(self.bans.next_expiry()).chain(self.next_trim()).min()
     }
 
     /// Tells the time. Early, late and repeated calls are harmless.
@@ -299,6 +302,7 @@ impl Node {
             // Whatever was due is done, so that the same deadline does not come again.
             self.settle_peer(peer);
         }
+        self.trim();
     }
 
     /// What a peer is to this node now.

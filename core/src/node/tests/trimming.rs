@@ -44,6 +44,57 @@ fn above_the_high_watermark_the_newest_strangers_go_until_the_low_one() {
 }
 
 #[test]
+fn what_was_too_young_to_go_goes_when_its_grace_ends() {
+    let mut driver = Driver::new(config());
+    let mut ids = Vec::new();
+    for number in 10..18 {
+        let id = driver.incoming(number);
+        driver.open(id, peer(number));
+        ids.push(id);
+        driver.wait(Duration::from_secs(1));
+    }
+    assert_eq!(trimmed(&mut driver), []);
+    // The first was open for 8 s by now. When its grace ends one goes, and then the next, until there is room.
+    assert_eq!(driver.sleep(), Some(Duration::from_secs(12)));
+    assert_eq!(trimmed(&mut driver), [ids[0]]);
+    assert_eq!(driver.sleep(), Some(Duration::from_secs(1)));
+    assert_eq!(trimmed(&mut driver), [ids[1]]);
+    assert_eq!(driver.node.poll_timeout(), None, "six are not too many");
+}
+
+#[test]
+fn nobody_waits_for_a_grace_when_there_is_room_again() {
+    let mut driver = Driver::new(config());
+    let ids: Vec<_> = (10..17).map(|number| driver.incoming(number)).collect();
+    for (id, number) in ids.iter().zip(10..) {
+        driver.open(*id, peer(number));
+    }
+    assert!(driver.node.poll_timeout().is_some());
+    driver.close(ids[0], CloseReason::Eof);
+    assert_eq!(driver.node.poll_timeout(), None);
+    // The next one too many makes it wait again.
+    let id = driver.incoming(30);
+    driver.open(id, peer(30));
+    assert_eq!(driver.sleep(), Some(Duration::from_secs(20)));
+    assert_eq!(trimmed(&mut driver).len(), 4);
+}
+
+#[test]
+fn who_is_not_protected_any_more_may_go_at_once() {
+    let mut driver = Driver::new(config());
+    for number in 10..17 {
+        driver.call(|node, now| node.add_peer(now, peer(number), &[], Intent::Dormant)).unwrap();
+        driver.call(|node, now| node.protect(now, peer(number), true)).unwrap();
+        let id = driver.incoming(number);
+        driver.open(id, peer(number));
+    }
+    driver.wait(MINUTE);
+    assert_eq!((trimmed(&mut driver).len(), driver.node.poll_timeout()), (0, None));
+    driver.call(|node, now| node.protect(now, peer(12), false)).unwrap();
+    assert_eq!(trimmed(&mut driver).len(), 1);
+}
+
+#[test]
 fn who_is_wanted_stays_and_who_misbehaves_goes_first() {
     let mut driver = Driver::new(config());
     let (other, _) = ordered();
