@@ -31,11 +31,12 @@ impl Node {
             let _ = self.step(id, Input::Keep);
         }
         self.settle_peer(id);
-        self.trim_anew();
+        self.trim_anew(id);
         Ok(())
     }
 
-    /// Takes an address of a peer into the book that somebody else has told.
+    /// Takes an address of a peer into the book that somebody else has told. A peer that is new by that is dormant,
+    /// unless the address is [`Manual`](Provenance::Manual): else strangers could have each other dialed.
     ///
     /// # Errors
     /// See [`BookError`]. Nothing changes.
@@ -47,7 +48,12 @@ impl Node {
         provenance: Provenance,
     ) -> Result<(), BookError> {
         self.advance(now);
-        self.book.add_addr(id, addr, provenance, self.now).map(drop)
+        let is_known = self.book.contains(&id);
+        self.book.add_addr(id, addr, provenance, self.now)?;
+        if !is_known && provenance != Provenance::Manual {
+            self.book.set_intent(&id, Intent::Dormant)?;
+        }
+        Ok(())
     }
 
     /// Keeps a peer in the book, and its connections when others are closed for the watermark; or no longer.
@@ -57,7 +63,7 @@ impl Node {
     pub fn protect(&mut self, now: Instant, id: PeerId, protected: bool) -> Result<(), BookError> {
         self.advance(now);
         self.book.set_protected(&id, protected)?;
-        self.trim_anew();
+        self.trim_anew(id);
         Ok(())
     }
 

@@ -36,6 +36,10 @@ pub struct Config {
     pub transient_attempts: u32,
     /// How long neither side tries again after the application's handshake failed.
     pub cooldown: Duration,
+    /// Peers that nobody asked for and to which there is no connection, of which a cooldown is remembered. Stops a crowd
+    /// of identities, each of which fails the handshake once, from filling memory. One more takes the place of the one
+    /// whose cooldown ends first.
+    pub max_cooling: usize,
     /// How long the peer that does not decide which of two connections stays waits for the one that does.
     pub settle_timeout: Duration,
     /// How often inbound transports may come.
@@ -73,6 +77,7 @@ impl Default for Config {
             backoff: Backoff::default(),
             transient_attempts: 10,
             cooldown: Duration::from_secs(60),
+            max_cooling: 4096,
             settle_timeout: Duration::from_secs(10),
             connect_rates: RateLimits::inbound_connects(),
             handshake_rates: RateLimits::handshakes(),
@@ -99,6 +104,7 @@ impl Config {
             ("max_pending_inbound", self.max_pending_inbound),
             ("max_dials", self.max_dials),
             ("max_dials_per_peer", self.max_dials_per_peer),
+            ("max_cooling", self.max_cooling),
         ] {
             errors.refuse(value == 0, InvalidValue::Zero { name });
         }

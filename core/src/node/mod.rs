@@ -146,6 +146,8 @@ pub struct Node {
     peers: BTreeMap<PeerId, Peer>,
     /// The peers that have a deadline.
     timers: BTreeSet<(Instant, PeerId)>,
+    /// The peers of which only a cooldown is known, at most [`Config::max_cooling`].
+    cooling: BTreeSet<(Instant, PeerId)>,
     attempts: BTreeMap<AttemptId, PeerId>,
     /// Peers with an address that waits for a place among [`Config::max_dials`], in the order in which they came.
     hungry: BTreeMap<u64, PeerId>,
@@ -196,6 +198,7 @@ impl Node {
             config: Arc::new(config),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
+            cooling: BTreeSet::new(),
             attempts: BTreeMap::new(),
             hungry: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -391,6 +394,12 @@ impl Node {
             peer.armed = deadline;
             deadline.map(|deadline| self.timers.insert((deadline, id)));
         }
+        let cooling = peer.cools_until();
+        if peer.cooling != cooling {
+            peer.cooling.map(|until| self.cooling.remove(&(until, id)));
+            peer.cooling = cooling;
+            cooling.map(|until| self.cooling.insert((until, id)));
+        }
         let changed = core::mem::replace(&mut peer.announced, state) != state;
         if peer.is_forgettable() {
             peer.armed.map(|armed| self.timers.remove(&(armed, id)));
@@ -399,6 +408,20 @@ impl Node {
         }
         if changed {
             self.changed.insert(id);
+        }
+        self.forget_cooldowns();
+    }
+
+    /// Cooldowns beyond their limit end early, the oldest first.
+    fn forget_cooldowns(&mut self) {
+        while self.cooling.len() > self.config.max_cooling
+            && let Some((_, id)) = self.cooling.pop_first()
+        {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                (peer.cooling, peer.until) = (None, None);
+            }
+            let _ = self.step(id, Input::TimerExpired);
+            self.settle_peer(id);
         }
     }
 

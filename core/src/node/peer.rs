@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) announced: PeerState,
     /// The deadline under which the peer stands in the node's timers.
     pub(crate) armed: Option<Instant>,
+    /// The end of the cooldown under which the peer stands among those of whom nothing else is known.
+    pub(crate) cooling: Option<Instant>,
     /// The place in the queue for dials, if the peer waits there.
     pub(crate) queued: Option<u64>,
 }
@@ -48,6 +50,7 @@ impl Peer {
             settling: None,
             announced: PeerState::Disconnected,
             armed: None,
+            cooling: None,
             queued: None,
         }
     }
@@ -64,6 +67,12 @@ impl Peer {
         let dial = self.dial.as_ref().and_then(|dial| dial.poll_timeout(room(dial)));
         let settling = self.settling.as_ref().map(|settling| settling.deadline);
         [self.until, dial, settling].into_iter().flatten().min()
+    }
+
+    /// When the cooldown ends that is all there is to the peer.
+    pub(crate) fn cools_until(&self) -> Option<Instant> {
+        let is_all = self.effort == Effort::Cooldown && self.intent == Intent::Dormant && self.connections.is_empty();
+        self.until.filter(|_| is_all)
     }
 
     /// Nothing is left that the book does not know.

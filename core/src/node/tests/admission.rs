@@ -1,12 +1,13 @@
 //! Who is let in.
 
 use core::time::Duration;
+use std::vec::Vec;
 
 use super::driver::{Driver, addr, endpoints, ordered, peer};
 use crate::{
     connection::{CloseReason, DenyReason},
     link::{ConnectionMessage, NodeMessage},
-    node::{Config, DialError, Event, Intent, MAX_EVENTS, PeerState},
+    node::{Config, DialError, Event, Intent, MAX_EVENTS, PeerState, Provenance},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -153,6 +154,48 @@ fn a_failed_handshake_of_the_application_shuts_both_directions_for_a_while() {
     // When it is over, a persistent peer is dialed: the way out of the cooldown is not a dead end.
     assert_eq!(driver.sleep(), Some(Duration::from_secs(60)));
     assert_eq!(driver.node.state(&other), PeerState::Connecting);
+    driver.only_dial();
+}
+
+#[test]
+fn a_crowd_that_fails_the_handshake_is_remembered_up_to_a_limit() {
+    let mut driver = Driver::new(Config { max_cooling: 3, ..Config::default() });
+    let fail = |driver: &mut Driver, number: u8| {
+        let id = driver.incoming(number);
+        driver.open(id, peer(number));
+        driver.close(id, CloseReason::HandshakeTimeout);
+        driver.wait(SECOND);
+    };
+    // Whom this node wants counts for itself.
+    driver.call(|node, now| node.add_peer(now, peer(9), &[addr(9)], Intent::Persistent)).unwrap();
+    fail(&mut driver, 9);
+    let cooling = |driver: &Driver| -> Vec<u8> {
+        (9..20).filter(|number| driver.node.state(&peer(*number)) == PeerState::Cooldown).collect()
+    };
+    (10..13).for_each(|number| fail(&mut driver, number));
+    assert_eq!(cooling(&driver), [9, 10, 11, 12]);
+    driver.take_events();
+    fail(&mut driver, 13);
+    assert_eq!(cooling(&driver), [9, 11, 12, 13], "the oldest is forgotten");
+    assert!(driver.take_events().contains(&Event::State { peer: peer(10), state: PeerState::Disconnected }));
+    (14..20).for_each(|number| fail(&mut driver, number));
+    assert_eq!(cooling(&driver), [9, 17, 18, 19]);
+    assert_eq!((driver.node.peers.len(), driver.node.timers.len(), driver.node.cooling.len()), (4, 4, 3));
+    driver.call(|node, now| node.remove_peer(now, peer(9)));
+    driver.wait(60 * SECOND);
+    assert_eq!((driver.node.peers.len(), driver.node.timers.len(), driver.node.cooling.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_peer_of_whom_a_stranger_has_told_is_not_dialed_when_it_leaves() {
+    let mut driver = Driver::new(Config::default());
+    let other = ordered().0;
+    driver.call(|node, now| node.add_addr(now, other, &addr(1), Provenance::Identify)).unwrap();
+    let id = driver.incoming(1);
+    driver.open(id, other);
+    driver.close(id, CloseReason::Eof);
+    assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Disconnected, None));
+    driver.call(|node, now| node.connect(now, other)).unwrap();
     driver.only_dial();
 }
 
