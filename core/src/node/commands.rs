@@ -2,6 +2,7 @@
 
 use super::{
     Backoff, BookError, DialError, DialId, Intent, Node, Peer, Provenance, SetBackoffError,
+    book::AddrAdded,
     transition::{Effort, Input, Presence, Refusal},
 };
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
 
 impl Node {
     /// Takes a peer into the book, or adds addresses to one that is there, and says what is wanted of it. A persistent
-    /// one is dialed at once and whenever it is lost.
+    /// one is dialed at once and whenever it is lost. While it waits for its next attempt, an address that is new lets
+    /// it be tried at once.
     ///
     /// # Errors
     /// There is no room, or the node is shutting down. Nothing changes.
@@ -19,9 +21,11 @@ impl Node {
         self.advance(now);
         self.check(id)?;
         self.book.add_peer(id, self.now).map_err(|_| DialError::Full)?;
+        let mut has_new = false;
         for addr in addrs {
             // An address that is of no use does not make the others so.
-            let _ = self.book.add_addr(id, addr, Provenance::Manual, self.now);
+            let added = self.book.add_addr(id, addr, Provenance::Manual, self.now);
+            has_new |= matches!(added, Ok(AddrAdded::New { .. }));
         }
         let _ = self.book.set_intent(&id, intent);
         if intent != Intent::Dormant || self.peers.contains_key(&id) {
@@ -29,6 +33,9 @@ impl Node {
         }
         if intent == Intent::Persistent {
             let _ = self.step(id, Input::Keep);
+            if has_new {
+                let _ = self.step(id, Input::NewAddr);
+            }
         }
         self.settle_peer(id);
         self.trim_anew(id);

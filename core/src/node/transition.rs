@@ -33,6 +33,8 @@ pub(crate) enum Input {
     Connect,
     /// The application wants the peer kept from now on: it has become persistent.
     Keep,
+    /// The application knows a new address of a peer that it wants.
+    NewAddr,
     /// The application gives up the effort, but not the connections.
     Cancel,
     /// The application wants no connection: its wish is withdrawn.
@@ -114,6 +116,7 @@ impl State {
 /// |---|---|---|---|---|
 /// | `Connect` | `Dialing`; present: refused | `Dialing`; present: refused | ignored | refused |
 /// | `Keep` | `Dialing`; present: ignored | ignored | ignored | ignored |
+/// | `NewAddr` | ignored | `Dialing`; present: ignored | ignored | ignored |
 /// | `Cancel` | ignored | `Idle` | `Idle` | ignored |
 /// | `Disconnect` | drain | `Idle`, drain | `Idle`, drain | stays, drain |
 /// | `Expel` | drain | `Idle`, drain | `Idle`, drain | `Idle`, drain |
@@ -137,6 +140,9 @@ pub(crate) fn step(state: State, input: Input) -> Cell {
         (Input::Connect | Input::Keep, Idle) => Cell::Next(Dialing, &[Dial]),
         (Input::Connect, Waiting) => Cell::Next(Dialing, &[DisarmTimer, Dial]),
         (Input::Keep, Waiting | Dialing | Cooldown) => Cell::Ignored,
+
+        (Input::NewAddr, Waiting) if !is_present => Cell::Next(Dialing, &[DisarmTimer, Dial]),
+        (Input::NewAddr, Idle | Waiting | Dialing | Cooldown) => Cell::Ignored,
 
         (Input::Cancel, Waiting) => Cell::Next(Idle, &[DisarmTimer]),
         (Input::Cancel, Dialing) => Cell::Next(Idle, &[AbortAttempts]),

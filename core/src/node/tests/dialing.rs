@@ -46,6 +46,23 @@ fn a_persistent_peer_is_dialed_at_once_and_again_after_each_failure() {
 }
 
 #[test]
+fn a_new_address_ends_the_wait_for_the_next_attempt_and_an_old_one_does_not() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    driver.fail(attempt);
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1), addr(2)], Intent::Persistent)).unwrap();
+    assert_eq!(driver.node.state(&other), PeerState::Connecting);
+    assert_eq!(driver.dials.values().collect::<Vec<_>>(), [&addr(2)], "the one that has not failed comes first");
+    // That is no forgiveness: the next delay is as long as it would have been.
+    while let Some(attempt) = driver.dials.keys().next().copied() {
+        driver.fail(attempt);
+    }
+    assert!(driver.sleep().unwrap() >= 2 * SECOND);
+}
+
+#[test]
 fn a_transient_peer_is_given_up_after_its_attempts_and_leaves_no_timer() {
     let (mut driver, other) = known(Intent::Transient, &[1]);
     driver.call(|node, now| node.connect(now, other)).unwrap();

@@ -13,10 +13,11 @@ const INTENTS: [Intent; 3] = [Intent::Transient, Intent::Persistent, Intent::Dor
 
 /// The next effort by its first letter, `.` for ignored, `!` for refused. In each cell four letters: absent and gives
 /// up, absent and retries, present and gives up, present and retries.
-const TABLE: [(Input, [&str; 4]); 10] = [
+const TABLE: [(Input, [&str; 4]); 11] = [
     //                       Idle    Waiting Dialing Cooldown
     (Input::Connect, ["DD!!", "DD!!", "....", "!!!!"]),
     (Input::Keep, ["DD..", "....", "....", "...."]),
+    (Input::NewAddr, ["....", "DD..", "....", "...."]),
     (Input::Cancel, ["....", "IIII", "IIII", "...."]),
     (Input::Disconnect, ["IIII", "IIII", "IIII", "CCCC"]),
     (Input::Expel, ["IIII", "IIII", "IIII", "IIII"]),
@@ -64,7 +65,7 @@ fn every_cell_of_the_table_is_as_it_is_written_down() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 10 * 4 * 3 * 3 * 2);
+    assert_eq!(checked, 11 * 4 * 3 * 3 * 2);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn a_dormant_peer_is_never_dialed_but_by_command() {
             states().filter(|(state, _)| state.intent == Intent::Dormant && state.effort != Effort::Waiting)
         {
             if let Cell::Next(Effort::Dialing, _) = step(state, input) {
-                assert!(matches!(input, Input::Connect | Input::Keep), "{input:?} in {state:?}");
+                assert!(matches!(input, Input::Connect | Input::Keep | Input::NewAddr), "{input:?} in {state:?}");
             }
         }
     }
