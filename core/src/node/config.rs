@@ -20,6 +20,10 @@ pub struct Config {
     pub max_pending_inbound: usize,
     /// Connections from one IP prefix (/32 of IPv4, /64 of IPv6). Stops one machine from taking all places.
     pub max_per_prefix: u32,
+    /// Networks that are told apart for this, of each of three sizes. Keeps the table small where the limit of
+    /// connections does not. Beyond it further addresses share the count of their /24 (IPv6: /48), then of their /16
+    /// (/32), and then are not counted.
+    pub max_prefixes: usize,
     /// Connections to one peer while it settles which one stays. Stops a peer from dialing again and again.
     pub max_per_peer: usize,
     /// Addresses that are being resolved or dialed at once, for all peers.
@@ -69,6 +73,7 @@ impl Default for Config {
             max_inbound: 768,
             max_pending_inbound: 128,
             max_per_prefix: 64,
+            max_prefixes: 4096,
             max_per_peer: 3,
             max_dials: 64,
             max_dials_per_peer: 4,
@@ -105,6 +110,7 @@ impl Config {
             ("max_dials", self.max_dials),
             ("max_dials_per_peer", self.max_dials_per_peer),
             ("max_cooling", self.max_cooling),
+            ("max_prefixes", self.max_prefixes),
         ] {
             errors.refuse(value == 0, InvalidValue::Zero { name });
         }

@@ -139,7 +139,8 @@ impl Node {
         }
         let Some(ip) = leading_ip(remote) else { return Ok(None) };
         self.connects.check(self.now, ip).map_err(|_| DenyReason::RateLimited)?;
-        self.prefixes.try_add(ip, self.config.max_per_prefix).map(Some).map_err(|_| DenyReason::Limit)
+        let (limit, max) = (self.config.max_per_prefix, self.config.max_prefixes);
+        self.prefixes.try_add(ip, limit, max).map_err(|_| DenyReason::Limit)
     }
 
     /// Who is at the other end is known now: is it wanted?

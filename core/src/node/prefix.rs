@@ -8,6 +8,10 @@ use core::{
 
 use crate::{Multiaddr, multiaddr::Protocol};
 
+/// Prefix lengths under which an address is counted, IPv4 and IPv6, finest first. Where too many networks of one size
+/// are told apart already, further ones share the place of a coarser one.
+pub(super) const SIZES: [(u8, u8); 3] = [(32, 64), (24, 48), (16, 32)];
+
 /// An IP network: an address whose bits behind the first `len` are zero.
 ///
 /// IPv4-mapped IPv6 addresses (`::ffff:0:0/96`, RFC 4291 section 2.5.5.2) are IPv4 here, or whoever
@@ -81,6 +85,11 @@ impl Prefix {
             }
         };
         Self { network, len }
+    }
+
+    /// The network of one of the [`SIZES`] around this one.
+    pub(super) fn of_size(self, (v4, v6): (u8, u8)) -> Self {
+        self.coarser(if self.network.is_ipv4() { v4 } else { v6 })
     }
 
     /// The first address.

@@ -3,11 +3,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::{net::IpAddr, time::Duration};
 
-use super::{InvalidValue, InvalidValues, Prefix, Rate, token_bucket::TokenBucket};
+use super::{InvalidValue, InvalidValues, Prefix, Rate, prefix::SIZES, token_bucket::TokenBucket};
 use crate::Instant;
-
-/// Prefix lengths under which an address is counted, IPv4 and IPv6, finest first.
-const LENGTHS: [(u8, u8); 3] = [(32, 64), (24, 48), (16, 32)];
 
 /// Full buckets dropped in each check. One check adds one bucket, so two shrink a table that grew.
 const DROPPED_EACH_CHECK: usize = 2;
@@ -78,7 +75,7 @@ pub enum Limited {
 pub(super) struct RateLimiter {
     limits: RateLimits,
     overall: TokenBucket,
-    tables: [Buckets; LENGTHS.len()],
+    tables: [Buckets; SIZES.len()],
     latest: Instant,
 }
 
@@ -123,10 +120,10 @@ impl RateLimiter {
 }
 
 /// The finest network of `ip` that has a bucket or room for one.
-fn bucket_of(tables: &mut [Buckets; LENGTHS.len()], ip: IpAddr, max: usize) -> Option<(Prefix, &mut Buckets)> {
+fn bucket_of(tables: &mut [Buckets; SIZES.len()], ip: IpAddr, max: usize) -> Option<(Prefix, &mut Buckets)> {
     let host = Prefix::host(ip);
-    tables.iter_mut().zip(LENGTHS).find_map(|(table, (v4, v6))| {
-        let prefix = host.coarser(if host.network().is_ipv4() { v4 } else { v6 });
+    tables.iter_mut().zip(SIZES).find_map(|(table, size)| {
+        let prefix = host.of_size(size);
         (table.full_at.len() < max || table.full_at.contains_key(&prefix)).then_some((prefix, table))
     })
 }
