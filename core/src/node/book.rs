@@ -44,6 +44,7 @@ pub struct Book {
     /// What all peers count, and what those count that may not be evicted.
     bytes: usize,
     kept_bytes: usize,
+    persistent: usize,
     evictions: u64,
     revision: u64,
 }
@@ -114,6 +115,7 @@ pub enum AddrAdded {
 struct Standing {
     cost: usize,
     evictable_since: Option<Moment>,
+    is_persistent: bool,
 }
 
 impl Book {
@@ -127,6 +129,7 @@ impl Book {
             evictable: BTreeSet::new(),
             bytes: 0,
             kept_bytes: 0,
+            persistent: 0,
             evictions: 0,
             revision: 0,
         }
@@ -140,6 +143,11 @@ impl Book {
     /// There are no peers.
     pub fn is_empty(&self) -> bool {
         self.peers.is_empty()
+    }
+
+    /// How many peers are [`Persistent`](Intent::Persistent).
+    pub fn persistent(&self) -> usize {
+        self.persistent
     }
 
     /// What all peers count, at most [`BookLimits::max_bytes`].
@@ -429,11 +437,13 @@ impl Book {
 
     fn standing(&self, peer: &PeerId, entry: &Entry) -> Standing {
         let evictable = !entry.is_kept() && !self.pins.contains_key(peer);
-        Standing { cost: entry.cost(), evictable_since: evictable.then_some(entry.last_seen) }
+        let is_persistent = entry.intent == Intent::Persistent;
+        Standing { cost: entry.cost(), evictable_since: evictable.then_some(entry.last_seen), is_persistent }
     }
 
     fn account(&mut self, peer: PeerId, standing: Standing) {
         self.bytes = self.bytes.saturating_add(standing.cost);
+        self.persistent = self.persistent.saturating_add(usize::from(standing.is_persistent));
         match standing.evictable_since {
             Some(last_seen) => _ = self.evictable.insert((last_seen, peer)),
             None => self.kept_bytes = self.kept_bytes.saturating_add(standing.cost),
@@ -442,6 +452,7 @@ impl Book {
 
     fn unaccount(&mut self, peer: PeerId, standing: Standing) {
         self.bytes = self.bytes.saturating_sub(standing.cost);
+        self.persistent = self.persistent.saturating_sub(usize::from(standing.is_persistent));
         match standing.evictable_since {
             Some(last_seen) => _ = self.evictable.remove(&(last_seen, peer)),
             None => self.kept_bytes = self.kept_bytes.saturating_sub(standing.cost),

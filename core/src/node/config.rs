@@ -34,6 +34,11 @@ pub struct Config {
     pub dial_timeout: Duration,
     /// Time between the begin of one address and the next one of a peer (RFC 8305, connection attempt delay).
     pub dial_stagger: Duration,
+    /// Over which time addresses are dialed one after the other, from 40 persistent peers on. Stops all of them from
+    /// coming back in the same moment when a network or a listener that they share returns: of n peers at most
+    /// n x 100 ms / `dial_spread`, rounded up, are dialed in any 100 ms; that is no more than 5 % unless it is set to
+    /// less. Zero spreads nothing.
+    pub dial_spread: Duration,
     /// Delays between efforts, for peers that have none of their own.
     pub backoff: Backoff,
     /// Efforts that may fail in a row before a transient peer is given up.
@@ -79,6 +84,7 @@ impl Default for Config {
             max_dials_per_peer: 4,
             dial_timeout: Duration::from_secs(10),
             dial_stagger: Duration::from_millis(250),
+            dial_spread: Duration::from_secs(4),
             backoff: Backoff::default(),
             transient_attempts: 10,
             cooldown: Duration::from_secs(60),

@@ -113,7 +113,7 @@ impl Node {
 
     /// Begins the addresses whose time has come, as far as there are places; or ends the effort.
     pub(super) fn go_on(&mut self, id: PeerId) {
-        while self.begin_next(id) {}
+        while self.begin_next(id, false) {}
         let failed = self.dial_of(&id).is_some_and(|dial| dial.has_failed());
         if failed {
             self.dial_failed(id);
@@ -171,9 +171,10 @@ impl Node {
         self.tell(Event::DialFailed { peer: id, dial: dial.id, failures, retry_at, attempts: dial.into_failed() });
     }
 
-    fn begin_next(&mut self, id: PeerId) -> bool {
+    /// Begins the next address of a peer, if its time has come. `is_first`: it is the first that waits.
+    fn begin_next(&mut self, id: PeerId, is_first: bool) -> bool {
         let (now, config) = (self.now, self.config.clone());
-        let free = self.attempts.len() < config.max_dials;
+        let may_begin = self.has_room_to_dial() && (is_first || self.hungry.is_empty());
         let Some(dial) = self.dial_of(&id) else { return false };
         if dial.attempts().len() >= config.max_dials_per_peer {
             return false;
@@ -187,7 +188,7 @@ impl Node {
             return true;
         }
         let Some(dial) = self.dial_of(&id) else { return false };
-        if !free {
+        if !may_begin {
             dial.put_back(candidate);
             self.queue(id);
             return false;
@@ -207,6 +208,7 @@ impl Node {
             dial.begin(Attempt { id: attempt, candidate, step, deadline }, next);
         }
         self.attempts.insert(attempt, id);
+        self.last_begin = Some(now);
         self.actions.push_back(action);
         true
     }
@@ -227,15 +229,16 @@ impl Node {
         }
     }
 
-    /// Places have become free: whoever waits longest goes on.
+    /// Places may have become free: whoever waits longest goes on.
     pub(super) fn feed(&mut self) {
         while !self.shutting_down
-            && self.attempts.len() < self.config.max_dials
+            && self.has_room_to_dial()
             && let Some((_, id)) = self.hungry.pop_first()
         {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.queued = None;
             }
+            self.begin_next(id, true);
             self.go_on(id);
         }
     }

@@ -19,6 +19,7 @@ mod duplicates;
 mod event_kind;
 mod intent;
 mod invalid_value;
+mod pace;
 mod peer;
 mod prefix;
 mod prefix_count;
@@ -149,8 +150,11 @@ pub struct Node {
     /// The peers of which only a cooldown is known, at most [`Config::max_cooling`].
     cooling: BTreeSet<(Instant, PeerId)>,
     attempts: BTreeMap<AttemptId, PeerId>,
-    /// Peers with an address that waits for a place among [`Config::max_dials`], in the order in which they came.
+    /// Peers with an address that waits for a place among [`Config::max_dials`] or for its turn, in the order in which
+    /// they came.
     hungry: BTreeMap<u64, PeerId>,
+    /// When the last address was begun.
+    last_begin: Option<Instant>,
     connections: BTreeMap<ConnectionId, Entry>,
     inbound: usize,
     pending_inbound: usize,
@@ -201,6 +205,7 @@ impl Node {
             cooling: BTreeSet::new(),
             attempts: BTreeMap::new(),
             hungry: BTreeMap::new(),
+            last_begin: None,
             connections: BTreeMap::new(),
             inbound: 0,
             pending_inbound: 0,
@@ -217,7 +222,7 @@ impl Node {
     }
 
     /// A node that remembers what another one knew at its [`snapshot`](Self::snapshot), `wall` being now, and how much
-    /// of it could be used. Persistent peers are dialed at once.
+    /// of it could be used. Persistent peers are dialed at once, or spread over [`Config::dial_spread`].
     ///
     /// # Errors
     /// The configuration cannot work.
@@ -293,12 +298,13 @@ impl Node {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.first().map(|(deadline, _)| *deadline);
-        peers.into_iter().chain(self.bans.next_expiry()).chain(self.next_trim()).min()
+        peers.into_iter().chain(self.bans.next_expiry()).chain(self.next_trim()).chain(self.next_turn()).min()
     }
 
     /// Tells the time. Early, late and repeated calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
+        self.feed();
         self.expire_bans();
         while let Some((_, peer)) = self.timers.first().copied().filter(|(deadline, _)| *deadline <= self.now) {
             self.expire(peer);

@@ -7,6 +7,7 @@ mod dialing;
 mod driver;
 mod duplicates;
 mod model;
+mod pace;
 mod prefix;
 mod prefix_count;
 mod rate_limit;
