@@ -61,7 +61,7 @@ fn where_too_many_networks_are_told_apart_further_ones_share_coarser_counts() {
         counts.remove(key.parse().unwrap());
     }
     assert_eq!(counts.len(), 0);
-    let mut add = |text: &str| counts.try_add(text.parse().unwrap(), 2, 1).unwrap().unwrap().len();
+    let add = |text: &str| counts.try_add(text.parse().unwrap(), 2, 1).unwrap().unwrap().len();
     let addrs = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"];
     assert_eq!(addrs.map(add), [64, 48, 32]);
 }
