@@ -88,7 +88,9 @@ pub struct Endpoints {
     pub remote: Multiaddr,
 }
 
-/// What a peer is to this node now. Derived, never stored.
+/// What a peer is to this node now. Derived, never stored: see the table of [`Node`].
+///
+/// Of several that apply the first counts: established, connected, connecting, draining, and then what the effort says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum PeerState {
@@ -127,8 +129,10 @@ pub enum PeerState {
 /// # A peer
 ///
 /// Its state has three parts: what the application wants ([`Intent`]), where the effort to reach it stands, and what
-/// connections there are. [`PeerState`] is derived from them. The table of what each input does in each state is with
-/// the one function that decides it, in `transition.rs`; a test enumerates it.
+/// connections there are. [`PeerState`] is derived from them. One function decides what each input does; a test
+/// enumerates its table.
+///
+#[doc = include_str!("transition.md")]
 ///
 /// # Two connections to one peer
 ///

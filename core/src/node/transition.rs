@@ -110,24 +110,9 @@ impl State {
     }
 }
 
-/// The table. Every combination has its cell; a test enumerates them.
+/// The table. A test enumerates it.
 ///
-/// | input | `Idle` | `Waiting` | `Dialing` | `Cooldown` |
-/// |---|---|---|---|---|
-/// | `Connect` | `Dialing`; present: refused | `Dialing`; present: refused | ignored | refused |
-/// | `Keep` | `Dialing`; present: ignored | ignored | ignored | ignored |
-/// | `NewAddr` | ignored | `Dialing`; present: ignored | ignored | ignored |
-/// | `Cancel` | ignored | `Idle` | `Idle` | ignored |
-/// | `Disconnect` | drain | `Idle`, drain | `Idle`, drain | stays, drain |
-/// | `Expel` | drain | `Idle`, drain | `Idle`, drain | `Idle`, drain |
-/// | `TimerExpired` | ignored | `Dialing`; present: `Idle` | ignored | `Dialing` if it retries and is not present, else `Idle` |
-/// | `DialFailed` | ignored | ignored | present: `Idle`; else `Waiting` if it retries, else `Idle` | ignored |
-/// | `Opened` | ignored | `Idle` | `Idle` | drain |
-/// | `HandshakeFailed` | `Cooldown`, drain | `Cooldown`, drain | `Cooldown`, drain | drain |
-/// | `Lost` | `Waiting` if it retries | ignored | ignored | ignored |
-///
-/// "Retries" is: always for a persistent peer, as long as it has attempts left for a transient one, never for a
-/// dormant one. "Present" is an open connection that is not being drained.
+#[doc = include_str!("transition.md")]
 pub(crate) fn step(state: State, input: Input) -> Cell {
     use Effect::{AbortAttempts, ArmBackoff, ArmCooldown, Dial, DisarmTimer, Drain, EndDial};
     use Effort::{Cooldown, Dialing, Idle, Waiting};
