@@ -502,3 +502,40 @@ fn a_stream_that_was_released_before_its_data_left_is_gone_with_the_connection()
     assert_eq!(dialer.stats().streams, 0);
     assert!(dialer.memory_used() < 2048, "{}", dialer.memory_used());
 }
+
+// Where streams are named by their protocol alone, two that open the same one at once reset each other's.
+#[test]
+fn both_ends_open_the_same_protocol_at_once_and_lose_nothing() {
+    for cuts in [Cuts::Whole, Cuts::Every(1), Cuts::Every(50)] {
+        let mut pair = Pair::open(PairConfig { cuts, ..echo_pair() });
+        let now = pair.now;
+        let ids = End::BOTH.map(|end| {
+            let connection = pair.connection(end);
+            let id = connection.open(now, &[ECHO]).unwrap();
+            connection.stream(id).write(&first_words(end)).unwrap();
+            id
+        });
+        assert_ne!(ids[0], ids[1]);
+        pair.settle();
+        // Each end has its own stream and the other's, and what was said first is there.
+        for (end, [own, other]) in End::BOTH.into_iter().zip([[ids[0], ids[1]], [ids[1], ids[0]]]) {
+            let connection = pair.connection(end);
+            assert_eq!((connection.accept(), connection.accept()), (Some(other), None));
+            assert_eq!(connection.stats().streams, 2);
+            assert_eq!(read_all(connection, other), (first_words(end.other()), Err(ReadError::Blocked)));
+            connection.stream(other).write(b"heard").unwrap();
+            connection.stream(own).write(b", and more").unwrap();
+        }
+        pair.settle();
+        for (end, [own, other]) in End::BOTH.into_iter().zip([[ids[0], ids[1]], [ids[1], ids[0]]]) {
+            let connection = pair.connection(end);
+            assert_eq!(read_all(connection, own), (b"heard".to_vec(), Err(ReadError::Blocked)));
+            assert_eq!(read_all(connection, other), (b", and more".to_vec(), Err(ReadError::Blocked)));
+            assert_eq!(connection.stats().streams_refused, 0);
+        }
+    }
+}
+
+fn first_words(end: End) -> Vec<u8> {
+    alloc::format!("first words of the {end:?}").into_bytes()
+}

@@ -12,6 +12,7 @@ mod prefix;
 mod prefix_count;
 mod rate_limit;
 mod real_connections;
+mod regressions;
 mod remembering;
 mod score;
 mod token_bucket;
