@@ -74,6 +74,8 @@ impl Node {
     /// Lifts a ban and forgives what led to it. False if there was none.
     pub fn unban(&mut self, now: Instant, subject: BanSubject) -> bool {
         self.advance(now);
+        // One that is over already ends as any other, so that a persistent peer is dialed again.
+        self.expire_bans();
         let lifted = self.bans.unban(self.now, subject);
         if let Some(ban) = lifted {
             self.unbanned(ban);

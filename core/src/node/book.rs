@@ -150,6 +150,12 @@ impl Book {
         self.persistent
     }
 
+    /// How many peers are pinned.
+    #[cfg(test)]
+    pub(super) fn pins(&self) -> usize {
+        self.pins.len()
+    }
+
     /// What all peers count, at most [`BookLimits::max_bytes`].
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -32,10 +32,11 @@ impl Node {
             self.peer_entry(id).intent = intent;
         }
         if intent == Intent::Persistent {
-            let _ = self.step(id, Input::Keep);
+            // In this order an effort that fails at once is not followed by another one at once.
             if has_new {
                 let _ = self.step(id, Input::NewAddr);
             }
+            let _ = self.step(id, Input::Keep);
         }
         self.settle_peer(id);
         self.trim_anew(id);

@@ -310,12 +310,21 @@ impl Node {
         self.advance(now);
         self.feed();
         self.expire_bans();
+        self.forget_rates();
         while let Some((_, peer)) = self.timers.first().copied().filter(|(deadline, _)| *deadline <= self.now) {
             self.expire(peer);
             // Whatever was due is done, so that the same deadline does not come again.
             self.settle_peer(peer);
         }
         self.trim();
+    }
+
+    /// When nobody is there, how often who has come is kept only as long as it counts.
+    fn forget_rates(&mut self) {
+        if self.connections.is_empty() {
+            self.connects.drop_full(self.now);
+            self.handshakes.drop_full(self.now);
+        }
     }
 
     /// What a peer is to this node now.

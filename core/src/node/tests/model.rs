@@ -1,376 +1,503 @@
-//! Anything may happen in any order: what always holds.
+//! A node beside a reference that does the same in the plainest way, whatever happens in whatever order.
+
+mod reference;
+mod transition;
 
 use core::time::Duration;
-use std::{collections::BTreeMap, vec, vec::Vec};
+use std::{collections::BTreeMap, format, vec, vec::Vec};
 
 use proptest::prelude::*;
+use proptest_state_machine::{StateMachineTest, prop_state_machine};
 
-use super::driver::{Driver, addr, endpoints, ordered, peer};
+use self::{
+    reference::{
+        Addr, Answer, Effort, MYSELF, PEERS, Phase, Reason, Reference, Told, Window, addrs, config, id_of, number_of,
+    },
+    transition::Transition,
+};
+use super::driver::{Driver, addr};
 use crate::{
-    ConnectionId, Instant, PeerId, Role,
+    ConnectionId, ExpectedPeer, Instant, Link, Multiaddr, Role,
     connection::{CloseReason, ProtocolError},
-    link::{ConnectionMessage, NodeMessage, SLOTS},
-    node::{AttemptId, BanSubject, Config, DialFailure, Event, Intent, PeerState, transition::Effort},
+    link::{ConnectionMessage, Mailbox, NodeMessage, Query, Report, SLOTS, ToConnection, ToNode},
+    node::{
+        AttemptId, BanSubject, DialError, DialFailure, Endpoints, Event, Intent, Node, connections, dial,
+        transition::Effort as RealEffort,
+    },
     yamux::Violation,
 };
 
-/// Few, so that limits are met and peers meet again.
-const PEERS: usize = 5;
-const MAX_DIALS: usize = 3;
-const MAX_DIALS_PER_PEER: usize = 2;
-
-#[derive(Clone, Debug)]
-enum Op {
-    Add(usize, Intent, u8),
-    Connect(usize),
-    Cancel(usize),
-    Disconnect(usize),
-    Remove(usize),
-    Ban(usize, Option<u16>),
-    BanNetwork(u16),
-    Unban(usize),
-    /// A result of an attempt that is under way, or that was once.
-    Dialed(usize),
-    DialFailed(usize),
-    Resolved(usize, u8),
-    Incoming(u8),
-    Secure(usize, usize),
-    Open(usize, bool),
-    Close(usize, u8),
-    Lost(usize),
-    Answer(usize),
-    Sleep,
-    Wait(u32),
-    Backwards(u32),
+/// A connection as its task and its driver see it: the mailboxes, and what was read from one of them.
+struct Task {
+    id: ConnectionId,
+    number: usize,
+    to_connection: Mailbox<ToConnection>,
+    to_node: Mailbox<ToNode>,
+    /// The last probe that was read.
+    probe: u32,
+    is_retired: bool,
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    let peer = 0..PEERS;
-    let some = 0..40_usize;
-    let intent = prop_oneof![Just(Intent::Transient), Just(Intent::Persistent), Just(Intent::Dormant)];
-    prop_oneof![
-        3 => (peer.clone(), intent, any::<u8>()).prop_map(|(peer, intent, addr)| Op::Add(peer, intent, addr)),
-        2 => peer.clone().prop_map(Op::Connect),
-        1 => peer.clone().prop_map(Op::Cancel),
-        1 => peer.clone().prop_map(Op::Disconnect),
-        1 => peer.clone().prop_map(Op::Remove),
-        1 => (peer.clone(), any::<Option<u16>>()).prop_map(|(peer, length)| Op::Ban(peer, length)),
-        1 => any::<u16>().prop_map(Op::BanNetwork),
-        1 => peer.clone().prop_map(Op::Unban),
-        6 => some.clone().prop_map(Op::Dialed),
-        4 => some.clone().prop_map(Op::DialFailed),
-        2 => (some.clone(), any::<u8>()).prop_map(|(attempt, count)| Op::Resolved(attempt, count)),
-        4 => (1..9_u8).prop_map(Op::Incoming),
-        6 => (some.clone(), peer).prop_map(|(connection, peer)| Op::Secure(connection, peer)),
-        6 => (some.clone(), any::<bool>()).prop_map(|(connection, ready)| Op::Open(connection, ready)),
-        5 => (some.clone(), any::<u8>()).prop_map(|(connection, reason)| Op::Close(connection, reason)),
-        1 => some.clone().prop_map(Op::Lost),
-        2 => some.prop_map(Op::Answer),
-        6 => Just(Op::Sleep),
-        3 => (0..200_000_u32).prop_map(Op::Wait),
-        1 => any::<u32>().prop_map(Op::Backwards),
-    ]
-}
-
-/// What the test remembers of a connection.
-#[derive(Debug)]
-struct Known {
-    /// Whom a dialed one must lead to.
-    expected: Option<PeerId>,
-    secured: Option<PeerId>,
-    admitted: bool,
-    over: bool,
-    closed_events: usize,
-}
-
+/// A node, its driver, and the tasks of its connections.
 struct World {
     driver: Driver,
-    peers: Vec<PeerId>,
-    connections: BTreeMap<ConnectionId, Known>,
-    /// Every attempt there was, and whose.
+    /// By number, those that are over included.
+    tasks: Vec<Task>,
     attempts: Vec<AttemptId>,
-    delays: usize,
+    closed: BTreeMap<ConnectionId, usize>,
+    told: Vec<Told>,
+    calls: usize,
+}
+
+struct NodeTest;
+
+impl StateMachineTest for NodeTest {
+    type SystemUnderTest = World;
+    type Reference = Reference;
+
+    fn init_test(_: &Reference) -> World {
+        let driver = Driver::of(id_of(MYSELF), config());
+        World { driver, tasks: vec![], attempts: vec![], closed: BTreeMap::new(), told: vec![], calls: 0 }
+    }
+
+    fn apply(mut world: World, reference: &Reference, transition: Transition) -> World {
+        let answer = world.apply(transition);
+        world.carry(reference);
+        assert_eq!(answer, reference.answer);
+        let mut expected = reference.told.clone();
+        expected.sort();
+        world.told.sort();
+        assert_eq!(core::mem::take(&mut world.told), expected);
+        world
+    }
+
+    fn check_invariants(world: &World, reference: &Reference) {
+        world.compare(reference);
+        world.check_limits();
+        world.check_tables();
+        for peer in 0..PEERS {
+            assert!(!reference.is_unsettled(peer), "two connections, and nobody will choose between them");
+        }
+    }
+
+    fn teardown(mut world: World, reference: Reference) {
+        world.end(&reference);
+    }
 }
 
 impl World {
-    fn new() -> Self {
-        let (other, local) = ordered();
-        let config = Config {
-            max_connections: 8,
-            max_inbound: 6,
-            max_pending_inbound: 4,
-            max_per_prefix: 3,
-            max_dials: MAX_DIALS,
-            max_dials_per_peer: MAX_DIALS_PER_PEER,
-            high_watermark: 6,
-            low_watermark: 4,
-            ..Config::default()
+    /// Does to the node what the transition says.
+    fn apply(&mut self, transition: Transition) -> Answer {
+        match transition {
+            Transition::Add { peer, intent, with_addrs } => {
+                let addrs = if with_addrs { addrs_of(peer) } else { vec![] };
+                Answer::Dial(self.call(|node, now| node.add_peer(now, id_of(peer), &addrs, intent)))
+            }
+            Transition::Connect(peer) => {
+                let dial = self.call(|node, now| node.connect(now, id_of(peer)));
+                let under_way = self.driver.node.peers.get(&id_of(peer)).and_then(|peer| peer.dial.as_ref());
+                assert_eq!(dial.as_ref().ok().copied(), under_way.map(|dial| dial.id).filter(|_| dial.is_ok()));
+                Answer::Dial(dial.map(drop))
+            }
+            Transition::Cancel(peer) => self.command(|node, now| node.cancel_reconnect(now, id_of(peer))),
+            Transition::Disconnect(peer) => self.command(|node, now| node.disconnect(now, id_of(peer))),
+            Transition::Remove(peer) => self.command(|node, now| node.remove_peer(now, id_of(peer))),
+            Transition::Ban(peer, length) => {
+                self.command(|node, now| node.ban(now, id_of(peer).into(), length).unwrap())
+            }
+            Transition::Unban(peer) => Answer::Lifted(self.call(|node, now| node.unban(now, id_of(peer).into()))),
+            Transition::BanNetwork(length) => {
+                let network = BanSubject::Prefix("10.0.0.0/29".parse().unwrap());
+                self.command(|node, now| node.ban(now, network, Some(length)).unwrap())
+            }
+            Transition::Dialed(peer, index) => self.dialed(peer, index),
+            Transition::DialFailed(peer, index) => {
+                let id = self.attempt(peer, index);
+                self.driver.dials.remove(&id).expect("nobody dials there");
+                self.command(|node, now| node.handle_dial_failed(now, id, DialFailure::Refused))
+            }
+            Transition::Resolved(peer, index, count) => {
+                let id = self.attempt(peer, index);
+                self.driver.resolves.remove(&id).expect("nobody resolves that");
+                let found: Vec<Multiaddr> = (0..count as u8).map(|host| addr(100 + host)).collect();
+                self.command(|node, now| node.handle_resolved(now, id, &found))
+            }
+            Transition::Nonsense(number) => self.nonsense(number),
+            Transition::Incoming(host) => {
+                let endpoints = Endpoints { local: addr(200), remote: addr(host) };
+                let link = self.call(|node, now| node.handle_incoming(now, endpoints));
+                Answer::Incoming(link.map(|link| self.begin(&link)))
+            }
+            Transition::Secured(number, peer) => self.tell(number, NodeMessage::Secured { peer: id_of(peer) }),
+            Transition::Opened(number, is_ready) => self.tell(number, NodeMessage::Opened { is_ready }),
+            Transition::Reported(number, rtt) => {
+                self.read(number);
+                let report = Report { probe: self.tasks[number].probe, rtt: Some(rtt), ..Report::default() };
+                self.tell(number, NodeMessage::Report(report))
+            }
+            Transition::Closed(number, reason) => self.close(number, reason),
+            Transition::Reads(number) => {
+                self.read(number);
+                Answer::Nothing
+            }
+            Transition::Pass(time) => {
+                self.driver.now = self.driver.now.saturating_add(time);
+                Answer::Nothing
+            }
+            Transition::Wake => {
+                self.command(Node::handle_timeout);
+                // A spurious one, right behind it.
+                self.command(Node::handle_timeout)
+            }
+            Transition::WakeEarly(time) => {
+                let over = Instant::EPOCH.saturating_add(time).min(self.driver.node.now);
+                self.command(|node, _| node.handle_timeout(over))
+            }
+        }
+    }
+
+    fn command(&mut self, command: impl FnOnce(&mut Node, Instant)) -> Answer {
+        self.call(command);
+        Answer::Nothing
+    }
+
+    /// A clock that runs backwards counts as one that stands still: every other call has one.
+    fn call<T>(&mut self, call: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        self.calls += 1;
+        let runs_backwards = self.calls.is_multiple_of(2) && self.driver.node.now == self.driver.now;
+        self.driver.call(|node, now| call(node, if runs_backwards { Instant::EPOCH } else { now }))
+    }
+
+    /// The attempts to reach a peer, in the order in which they began.
+    fn attempts(&self, peer: usize) -> Vec<AttemptId> {
+        let attempts = self.driver.node.attempts.iter().filter(|(_, id)| **id == id_of(peer));
+        attempts.map(|(attempt, _)| *attempt).collect()
+    }
+
+    fn attempt(&self, peer: usize, index: usize) -> AttemptId {
+        self.attempts(peer)[index]
+    }
+
+    fn dialed(&mut self, peer: usize, index: usize) -> Answer {
+        let id = self.attempt(peer, index);
+        let remote = self.driver.dials.remove(&id).expect("nobody dials there");
+        let endpoints = Endpoints { local: addr(200), remote };
+        let link = self.call(|node, now| node.handle_dialed(now, id, endpoints));
+        if let Some(link) = &link {
+            assert_eq!(link.expected, ExpectedPeer::Exactly(id_of(peer)));
+            self.begin(link);
+        }
+        Answer::Transport(link.is_some())
+    }
+
+    /// Results of attempts that are over, and those that an attempt cannot have where it is.
+    fn nonsense(&mut self, number: usize) -> Answer {
+        let Some(id) = self.attempts.get(number % self.attempts.len().max(1)).copied() else { return Answer::Nothing };
+        let endpoints = Endpoints { local: addr(200), remote: addr(1) };
+        if !self.driver.dials.contains_key(&id) {
+            assert!(self.call(|node, now| node.handle_dialed(now, id, endpoints)).is_none());
+            if !self.driver.resolves.contains_key(&id) {
+                self.command(|node, now| node.handle_dial_failed(now, id, DialFailure::Other));
+            }
+        }
+        if !self.driver.resolves.contains_key(&id) {
+            self.command(|node, now| node.handle_resolved(now, id, &[addr(9)]));
+        }
+        // Connections that there never were, or that are over.
+        if let Some(task) = self.tasks.iter().find(|task| task.is_retired) {
+            let id = task.id;
+            self.driver.close(id, CloseReason::Eof);
+            self.driver.secure(id, id_of(0));
+            self.command(|node, now| node.handle_connection_lost(now, id));
+        }
+        Answer::Nothing
+    }
+
+    fn begin(&mut self, link: &Link) {
+        let id = link.id().unwrap();
+        assert!(self.tasks.iter().all(|task| task.id != id), "an id is used twice");
+        let (to_connection, to_node) = (Mailbox::default(), Mailbox::default());
+        let number = self.tasks.len();
+        self.tasks.push(Task { id, number, to_connection, to_node, probe: 0, is_retired: false });
+    }
+
+    /// A message goes through the mailbox of its connection.
+    fn tell(&mut self, number: usize, message: NodeMessage) -> Answer {
+        let task = &mut self.tasks[number];
+        // The driver is late, and finds the newest one only.
+        if let NodeMessage::Report(_) = message {
+            task.to_node.put(ToNode(NodeMessage::Report(Report::default())));
+        }
+        task.to_node.put(ToNode(message));
+        assert!(task.to_node.len() <= SLOTS);
+        let id = task.id;
+        while let Some(message) = self.tasks[number].to_node.take() {
+            self.call(|node, now| node.handle_connection(now, id, message));
+        }
+        Answer::Nothing
+    }
+
+    fn close(&mut self, number: usize, reason: Reason) -> Answer {
+        let reason = match reason {
+            Reason::Eof => CloseReason::Eof,
+            Reason::Local => CloseReason::Local,
+            Reason::Denied => CloseReason::DeniedByRemote,
+            Reason::HandshakeTimeout => CloseReason::HandshakeTimeout,
+            Reason::KeepAlive => CloseReason::KeepAliveTimeout,
+            Reason::Flood => CloseReason::Protocol(ProtocolError::Yamux(Violation::PingFlood)),
+            Reason::Lost => {
+                let id = self.tasks[number].id;
+                self.tasks[number].is_retired = true;
+                return self.command(|node, now| node.handle_connection_lost(now, id));
+            }
         };
-        let mut peers = vec![other];
-        peers.extend((20..20 + PEERS as u8 - 1).map(peer));
-        let driver = Driver::of(local, config);
-        Self { driver, peers, connections: BTreeMap::new(), attempts: vec![], delays: 0 }
+        self.tell(number, NodeMessage::Closed { reason, last: Report::default() })
     }
 
-    fn attempt(&self, number: usize) -> Option<AttemptId> {
-        // Mostly what is under way, sometimes what is over.
-        let live: Vec<AttemptId> = self.driver.dials.keys().chain(self.driver.resolves.keys()).copied().collect();
-        match number % 4 {
-            0 if !self.attempts.is_empty() => Some(self.attempts[number % self.attempts.len()]),
-            _ if live.is_empty() => None,
-            _ => Some(live[number % live.len()]),
-        }
-    }
-
-    fn connection(&self, number: usize) -> Option<ConnectionId> {
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        let recent = &ids[ids.len().saturating_sub(8)..];
-        (!recent.is_empty()).then(|| recent[number % recent.len()])
-    }
-
-    fn apply(&mut self, op: Op) {
-        let now_before = self.driver.now;
-        match op {
-            Op::Add(peer, intent, number) => {
-                let name = std::format!("/dns4/host{number}.example/tcp/1").parse().unwrap();
-                let addrs = if number % 4 == 0 { vec![name] } else { vec![addr(number % 8 + 1), addr(number % 5 + 1)] };
-                let _ = self.driver.call(|node, now| node.add_peer(now, self.peers[peer], &addrs, intent));
-            }
-            Op::Connect(peer) => drop(self.driver.call(|node, now| node.connect(now, self.peers[peer]))),
-            Op::Cancel(peer) => self.driver.call(|node, now| node.cancel_reconnect(now, self.peers[peer])),
-            Op::Disconnect(peer) => self.driver.call(|node, now| node.disconnect(now, self.peers[peer])),
-            Op::Remove(peer) => self.driver.call(|node, now| node.remove_peer(now, self.peers[peer])),
-            Op::Ban(peer, seconds) => {
-                let length = seconds.map(|seconds| Duration::from_secs(seconds.into()));
-                self.driver.call(|node, now| node.ban(now, self.peers[peer].into(), length)).unwrap();
-                let state = self.driver.node.state(&self.peers[peer]);
-                assert!(matches!(state, PeerState::Disconnected | PeerState::Draining), "{state:?} though banned");
-            }
-            Op::BanNetwork(seconds) => {
-                let prefix = BanSubject::Prefix("10.0.0.0/29".parse().unwrap());
-                let length = Some(Duration::from_secs(u64::from(seconds) / 64));
-                self.driver.call(|node, now| node.ban(now, prefix, length)).unwrap();
-            }
-            Op::Unban(peer) => drop(self.driver.call(|node, now| node.unban(now, self.peers[peer].into()))),
-            Op::Dialed(number) => {
-                let Some(id) = self.attempt(number) else { return };
-                let under_way = self.driver.dials.contains_key(&id);
-                if let Some(link) = self.driver.dialed(id) {
-                    assert!(under_way, "an attempt that is over yields a connection");
-                    let crate::ExpectedPeer::Exactly(expected) = link.expected else { panic!("nobody is expected") };
-                    self.know(link.id().unwrap(), Some(expected));
-                }
-            }
-            Op::DialFailed(number) => {
-                let Some(id) = self.attempt(number) else { return };
-                self.driver.dials.remove(&id);
-                self.driver.resolves.remove(&id);
-                self.driver.call(|node, now| node.handle_dial_failed(now, id, DialFailure::Refused));
-            }
-            Op::Resolved(number, count) => {
-                let Some(id) = self.attempt(number) else { return };
-                // Results for an attempt that is being connected are nonsense, and must be harmless.
-                self.driver.resolves.remove(&id);
-                let found: Vec<_> = (0..count % 5).map(addr).collect();
-                self.driver.call(|node, now| node.handle_resolved(now, id, &found));
-            }
-            Op::Incoming(from) => {
-                if let Ok(link) = self.driver.call(|node, now| node.handle_incoming(now, endpoints(from))) {
-                    self.know(link.id().unwrap(), None);
-                }
-            }
-            Op::Secure(number, peer) => {
-                let Some(id) = self.connection(number) else { return };
-                let known = self.connections.get_mut(&id).unwrap();
-                // Noise lets nobody else through to a dialer.
-                let who = known.expected.unwrap_or(self.peers[peer]);
-                if known.secured.is_none() && !known.over {
-                    known.secured = Some(who);
-                    self.driver.secure(id, who);
-                }
-            }
-            Op::Open(number, is_ready) => {
-                let Some(id) = self.connection(number) else { return };
-                if self.connections[&id].admitted && !self.connections[&id].over {
-                    self.driver.tell(id, NodeMessage::Opened { is_ready });
-                }
-            }
-            Op::Close(number, reason) => {
-                let Some(id) = self.connection(number) else { return };
-                self.connections.get_mut(&id).unwrap().over = true;
-                let flood = CloseReason::Protocol(ProtocolError::Yamux(Violation::PingFlood));
-                let reasons = [
-                    CloseReason::Eof,
-                    CloseReason::Local,
-                    CloseReason::DeniedByRemote,
-                    CloseReason::HandshakeTimeout,
-                    CloseReason::KeepAliveTimeout,
-                    flood,
-                ];
-                self.driver.close(id, reasons[usize::from(reason) % reasons.len()].clone());
-            }
-            Op::Lost(number) => {
-                let Some(id) = self.connection(number) else { return };
-                self.connections.get_mut(&id).unwrap().over = true;
-                self.driver.call(|node, now| node.handle_connection_lost(now, id));
-            }
-            Op::Answer(number) => {
-                let Some(id) = self.connection(number) else { return };
-                let probe = self.driver.node.last_id as u32;
-                let report = crate::link::Report { probe, ..Default::default() };
-                self.driver.tell(id, NodeMessage::Report(report));
-            }
-            Op::Sleep => drop(self.driver.sleep()),
-            Op::Wait(millis) => self.driver.wait(Duration::from_millis(millis.into())),
-            Op::Backwards(nanos) => {
-                self.driver.now = Instant::from_nanos(u64::from(nanos));
-                self.driver.call(|node, now| node.handle_timeout(now));
-                self.driver.now = now_before;
+    /// A connection reads all that waits for it.
+    fn read(&mut self, number: usize) {
+        let task = &mut self.tasks[number];
+        while let Some(message) = task.to_connection.take() {
+            if let ConnectionMessage::Query(Query::Probe(probe)) = message.0 {
+                task.probe = probe;
             }
         }
     }
 
-    fn know(&mut self, id: ConnectionId, expected: Option<PeerId>) {
-        let known = Known { expected, secured: None, admitted: false, over: false, closed_events: 0 };
-        assert!(self.connections.insert(id, known).is_none(), "an id is used twice");
-    }
-
-    /// Takes note of what the node has said, and checks what always holds.
-    fn check(&mut self) {
-        let mut in_flight: BTreeMap<ConnectionId, usize> = BTreeMap::new();
-        for (id, message) in core::mem::take(&mut self.driver.sent) {
-            let known = self.connections.get_mut(&id).expect("a message to nobody");
-            *in_flight.entry(id).or_default() += 1;
-            known.admitted |= message.0 == ConnectionMessage::Admission(Ok(()));
+    /// Puts what the node has said where it belongs.
+    fn carry(&mut self, reference: &Reference) {
+        for (to, message) in core::mem::take(&mut self.driver.sent) {
+            let task = self.tasks.iter_mut().find(|task| task.id == to).expect("a message to nobody");
+            assert!(!task.is_retired, "{message:?} to a connection that is over");
+            task.is_retired = message.is_last();
+            task.to_connection.put(message);
+            assert!(task.to_connection.len() <= SLOTS);
         }
-        // All that one step says to one connection; what waits longer is replaced, not added to.
-        assert!(in_flight.values().all(|count| *count <= SLOTS), "{in_flight:?}");
         for event in self.driver.take_events() {
-            match event {
-                Event::Closed { connection, .. } => {
-                    let known = self.connections.get_mut(&connection).unwrap();
-                    known.closed_events += 1;
-                    assert_eq!(known.closed_events, 1, "closed twice");
-                    assert!(known.over, "closed before it was over");
-                }
-                Event::DialFailed { failures, retry_at: Some(at), .. } => {
-                    let delay = at.saturating_duration_since(self.driver.now);
-                    assert!(delay <= Duration::from_secs(300) && failures > 0, "{delay:?}");
-                    self.delays += 1;
-                }
-                _ => {}
-            }
+            self.note(event, reference);
         }
         self.attempts.extend(self.driver.dials.keys().chain(self.driver.resolves.keys()));
         self.attempts.sort_unstable();
         self.attempts.dedup();
-        self.check_limits();
-        self.check_timers();
+    }
+
+    fn note(&mut self, event: Event, reference: &Reference) {
+        let number_of_task = |id: ConnectionId| self.tasks.iter().find(|task| task.id == id).unwrap().number;
+        let told = match event {
+            Event::Opened { peer, connection, .. } => {
+                Told::Opened { connection: number_of_task(connection), peer: number_of(peer) }
+            }
+            Event::Closed { peer, connection, .. } => {
+                let times = self.closed.entry(connection).or_default();
+                *times += 1;
+                assert_eq!(*times, 1, "closed twice");
+                Told::Closed { connection: number_of_task(connection), peer: peer.map(number_of) }
+            }
+            Event::Denied { peer, reason, .. } => {
+                Told::Denied { peer: peer.map(number_of), reason: format!("{reason:?}") }
+            }
+            Event::DialFailed { peer, failures, retry_at, .. } => {
+                let peer = number_of(peer);
+                if let (Some(at), Effort::Waiting(window)) = (retry_at, &reference.peers[peer].effort) {
+                    assert!(window.contains(at), "a delay out of its interval: {at:?} {window:?}");
+                }
+                Told::DialFailed { peer, failures, retries: retry_at.is_some() }
+            }
+            Event::Banned { .. } => Told::Banned,
+            Event::Unbanned { .. } => Told::Unbanned,
+            Event::State { peer, state, .. } => {
+                assert_eq!(state, reference.state(number_of(peer)), "the application is told something else");
+                return;
+            }
+        };
+        self.told.push(told);
+    }
+
+    /// The node is where the reference is.
+    fn compare(&self, reference: &Reference) {
+        let node = &self.driver.node;
+        assert_eq!(self.driver.now, reference.now);
+        for peer in 0..PEERS {
+            let id = id_of(peer);
+            assert_eq!(node.state(&id), reference.state(peer), "the state of peer {peer}");
+            assert_eq!(self.attempts(peer).len(), reference.attempts(peer).len(), "attempts of peer {peer}");
+            let entry = node.peers.get(&id);
+            assert_eq!(entry.is_some(), reference.is_remembered(peer), "peer {peer} is remembered, or not");
+            let Some(entry) = entry else { continue };
+            assert_eq!(entry.failures, reference.peers[peer].failures, "failures of peer {peer}");
+            let deadline = (entry.armed, reference.deadline(peer));
+            assert!(matches(deadline), "the timer of peer {peer}: {deadline:?}");
+            if let Effort::Waiting(window) = &reference.peers[peer].effort {
+                assert!(window.contains(entry.until.unwrap()), "a delay out of its interval");
+            }
+        }
+        let deadline = (node.poll_timeout(), reference.next_deadline());
+        assert!(matches(deadline), "the node's timer: {deadline:?}");
+        let connections: Vec<_> = node.connections.keys().map(|id| self.number(*id)).collect();
+        assert_eq!(connections, reference.connections.keys().copied().collect::<Vec<_>>());
+        for (number, connection) in &reference.connections {
+            let entry = &node.connections[&self.tasks[*number].id];
+            assert_eq!(phase_of(entry), connection.phase, "the phase of connection {number}");
+        }
+        let queue: Vec<usize> = node.hungry.values().map(|id| number_of(*id)).collect();
+        assert_eq!(queue, reference.queue);
+    }
+
+    fn number(&self, id: ConnectionId) -> usize {
+        self.tasks.iter().find(|task| task.id == id).unwrap().number
     }
 
     fn check_limits(&self) {
-        let node = &self.driver.node;
-        let config = &node.config;
+        let (node, config) = (&self.driver.node, &self.driver.node.config);
+        let upgrading = node.connections.values().filter(|entry| entry.attempt.is_some()).count();
+        assert_eq!(node.attempts.len(), upgrading + self.driver.dials.len() + self.driver.resolves.len());
+        assert!(node.attempts.len() <= config.max_dials);
         assert!(node.connections.len() <= config.max_connections);
-        assert_eq!(node.attempts.len(), self.upgrading() + self.driver.dials.len() + self.driver.resolves.len());
-        assert!(node.attempts.len() <= MAX_DIALS);
         let inbound = node.connections.values().filter(|entry| entry.role == Role::Listener);
         let pending = inbound.clone().filter(|entry| entry.since().is_none()).count();
         assert_eq!((node.inbound, node.pending_inbound), (inbound.count(), pending));
-        assert_eq!(node.open, node.connections.values().filter(|entry| entry.is_present()).count());
         assert!(node.inbound <= config.max_inbound && pending <= config.max_pending_inbound);
+        assert_eq!(node.open, node.connections.values().filter(|entry| entry.is_present()).count());
         for (id, peer) in &node.peers {
             let entries = || peer.connections.iter().map(|id| &node.connections[id]);
             assert!(entries().all(|entry| entry.peer == Some(*id)));
-            assert!(entries().filter(|entry| entry.is_present()).count() <= config.max_per_peer + MAX_DIALS_PER_PEER);
-            assert_eq!(peer.dial.is_some(), peer.effort == Effort::Dialing);
-            assert!(
-                peer.dial.as_ref().is_none_or(|dial| dial.attempts().len() <= MAX_DIALS_PER_PEER && !dial.has_failed())
-            );
-            assert_eq!(peer.until.is_some(), matches!(peer.effort, Effort::Waiting | Effort::Cooldown));
-            assert_eq!(peer.announced, node.state(id), "the application was not told");
+            let settled =
+                |entry: &&connections::Entry| entry.is_present() || entry.phase == connections::Phase::Admitted;
+            assert!(entries().filter(settled).count() <= config.max_per_peer);
+            let attempts = peer.dial.as_ref().map_or(&[][..], dial::Dial::attempts);
+            assert!(attempts.len() <= config.max_dials_per_peer);
         }
-        assert!(node.hungry.iter().all(|(place, id)| node.peers[id].queued == Some(*place)));
-        assert!(node.peers.values().all(|peer| peer.queued.is_none_or(|place| node.hungry.contains_key(&place))));
-        assert!(node.peers.values().all(|peer| peer.queued.is_none() || peer.dial.is_some()));
     }
 
-    fn upgrading(&self) -> usize {
-        self.driver.node.connections.values().filter(|entry| entry.attempt.is_some()).count()
-    }
-
-    /// Who has something to wait for stands in the timers, nobody else does, and nothing is overdue.
-    fn check_timers(&self) {
+    /// Tables that say the same say the same.
+    fn check_tables(&self) {
         let node = &self.driver.node;
         for (id, peer) in &node.peers {
-            assert_eq!(peer.armed, peer.poll_timeout(MAX_DIALS_PER_PEER), "{id}");
+            assert_eq!(peer.dial.is_some(), peer.effort == RealEffort::Dialing);
+            assert!(peer.dial.as_ref().is_none_or(|dial| !dial.has_failed()));
+            assert_eq!(peer.until.is_some(), matches!(peer.effort, RealEffort::Waiting | RealEffort::Cooldown));
+            assert_eq!(peer.announced, node.state(id), "the application was not told");
+            assert_eq!(peer.armed, peer.poll_timeout(node.config.max_dials_per_peer), "{id}");
+            assert_eq!(peer.cooling, peer.cools_until(), "{id}");
+            assert!(peer.queued.is_none_or(|place| node.hungry.get(&place) == Some(id)));
         }
         let armed: Vec<_> = node.peers.iter().filter_map(|(id, peer)| Some((peer.armed?, *id))).collect();
         assert_eq!(node.timers.len(), armed.len());
         assert!(armed.iter().all(|timer| node.timers.contains(timer)));
+        assert_eq!(node.book.pins(), node.peers.len());
     }
 
     /// After everybody has left, the node is as it was.
-    fn end(&mut self) {
-        self.driver.call(|node, now| node.shutdown(now));
-        self.check();
+    fn end(&mut self, reference: &Reference) {
+        self.call(Node::shutdown);
         assert!(self.driver.dials.is_empty() && self.driver.resolves.is_empty());
-        let open: Vec<ConnectionId> = self.driver.node.connections.keys().copied().collect();
-        for id in open {
-            self.connections.get_mut(&id).unwrap().over = true;
-            self.driver.close(id, CloseReason::Local);
-            self.check();
+        let connect = self.call(|node, now| node.connect(now, id_of(0)));
+        assert_eq!(connect, Err(DialError::ShuttingDown));
+        for number in reference.connections.keys() {
+            self.close(*number, Reason::Local);
         }
-        for peer in &self.peers {
-            self.driver.node.unban(self.driver.now, (*peer).into());
+        for peer in 0..PEERS {
+            self.call(|node, now| node.unban(now, id_of(peer).into()));
         }
-        self.driver.wait(Duration::from_secs(100_000));
+        self.driver.wait(Duration::from_secs(1_000_000));
+        for event in self.driver.take_events() {
+            if let Event::Closed { connection, .. } = event {
+                *self.closed.entry(connection).or_default() += 1;
+            }
+        }
+        assert!(self.tasks.iter().all(|task| self.closed.get(&task.id) == Some(&1)), "exactly one Closed for each");
         let node = &self.driver.node;
         assert!(node.is_idle() && node.poll_timeout().is_none());
-        assert_eq!((node.peers.len(), node.timers.len(), node.attempts.len(), node.hungry.len()), (0, 0, 0, 0));
-        assert_eq!((node.inbound, node.pending_inbound, node.prefixes.len()), (0, 0, 0));
-        assert!(self.connections.values().all(|known| known.closed_events == 1), "exactly one Closed for each");
+        assert_eq!(node.entries(), 0, "something is left");
     }
+}
+
+impl Node {
+    /// Entries of all tables, besides the book, the bans and the scores, which are to outlive connections.
+    fn entries(&self) -> usize {
+        let counts = self.inbound + self.pending_inbound + self.open + self.prefixes.len();
+        let rates = self.connects.len() + self.handshakes.len();
+        let peers = self.peers.len()
+            + self.timers.len()
+            + self.cooling.len()
+            + self.hungry.len()
+            + self.book.pins()
+            + self.changed.len();
+        let tables = self.attempts.len() + self.connections.len() + self.letters.len();
+        counts + rates + peers + tables + self.actions.len() + self.events.len()
+    }
+}
+
+fn matches((real, expected): (Option<Instant>, Option<Window>)) -> bool {
+    match (real, expected) {
+        (Some(real), Some(expected)) => expected.contains(real),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn phase_of(entry: &connections::Entry) -> Phase {
+    match entry.phase {
+        connections::Phase::Upgrading => Phase::Upgrading,
+        connections::Phase::Admitted => Phase::Admitted,
+        connections::Phase::Open { since, is_ready } => Phase::Open { since, is_ready },
+        connections::Phase::Leaving { since } => Phase::Leaving { since },
+    }
+}
+
+/// The addresses of a peer, of the kinds that the reference says.
+fn addrs_of(peer: usize) -> Vec<Multiaddr> {
+    let kinds = if peer == MYSELF { &[] } else { addrs(peer) };
+    let numbered = (0_u8..).zip(kinds);
+    let of_kind = |(number, kind): (u8, &Addr)| match kind {
+        Addr::Inside => addr(1 + number),
+        Addr::Outside => addr(20 + 10 * peer as u8 + number),
+        Addr::Name => "/dns4/host.example/tcp/1".parse().unwrap(),
+    };
+    numbered.map(of_kind).collect()
 }
 
 #[test]
 fn a_peer_that_takes_the_place_it_gave_up_does_not_wait_for_it_any_more() {
-    let mut world = World::new();
-    let [transient, persistent] = [Intent::Transient, Intent::Persistent];
-    for op in [
-        Op::Add(4, Intent::Dormant, 5),
-        Op::Add(2, persistent, 80),
-        Op::Add(1, persistent, 125),
-        Op::Add(1, transient, 55),
-        Op::Wait(10_000),
-        Op::DialFailed(5),
-        Op::Add(0, persistent, 5),
-        Op::Dialed(1),
-        Op::Sleep,
-        Op::Dialed(1),
-        Op::Wait(769),
-        Op::Sleep,
-        Op::DialFailed(17),
-        Op::Sleep,
-        Op::Sleep,
-        Op::Remove(1),
-    ] {
-        world.apply(op);
-        world.check();
-    }
-    world.end();
+    let add = |peer| Transition::Add { peer, intent: Intent::Persistent, with_addrs: true };
+    let transitions = vec![
+        add(1),
+        add(0),
+        add(3),
+        // Peers 0 and 1 have more addresses, but all places are taken.
+        Transition::Pass(Duration::from_millis(250)),
+        Transition::Wake,
+        Transition::DialFailed(1, 0),
+        Transition::Remove(1),
+    ];
+    NodeTest::test_sequential(ProptestConfig::default(), Reference::new(), transitions, None);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+#[test]
+fn a_peer_whose_addresses_are_all_banned_fails_once_when_it_is_added() {
+    let transitions = vec![
+        Transition::BanNetwork(Duration::from_secs(1)),
+        Transition::Add { peer: 0, intent: Intent::Persistent, with_addrs: true },
+    ];
+    NodeTest::test_sequential(ProptestConfig::default(), Reference::new(), transitions, None);
+}
+
+#[test]
+fn a_ban_that_is_lifted_late_is_over_like_any_other() {
+    let transitions = vec![
+        Transition::Add { peer: 3, intent: Intent::Persistent, with_addrs: true },
+        Transition::Ban(3, Some(Duration::from_secs(1))),
+        Transition::Pass(Duration::from_secs(2)),
+        // Nobody has told the node yet that the ban is over. The peer is dialed all the same.
+        Transition::Unban(3),
+        Transition::Dialed(3, 0),
+    ];
+    NodeTest::test_sequential(ProptestConfig::default(), Reference::new(), transitions, None);
+}
+
+prop_state_machine! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn limits_hold_nothing_leaks_and_every_connection_is_closed_once(ops in prop::collection::vec(op(), 1..250)) {
-        let mut world = World::new();
-        for op in ops {
-            world.apply(op);
-            world.check();
-        }
-        world.end();
-    }
+    fn a_node_does_what_the_reference_does(sequential 1..200 => NodeTest);
 }
