@@ -123,7 +123,8 @@ impl Node {
     }
 
     /// Gives up the effort to reach a peer. Its connections stay, and so does what is wanted of it: a persistent peer is
-    /// tried again when it is next lost. Does nothing during a cooldown, behind which a persistent peer is dialed.
+    /// tried again when it is next lost, or when it is [added](Self::add_peer) or [asked for](Self::connect) again.
+    /// During a cooldown this means the effort that would follow it.
     pub fn cancel_reconnect(&mut self, now: Instant, id: PeerId) {
         self.command(now, id, Input::Cancel);
     }

@@ -375,7 +375,12 @@ impl Node {
             Effect::AbortAttempts => self.abort_dial(id),
             Effect::EndDial => drop(self.end_dial(id)),
             Effect::ArmBackoff => self.arm_backoff(id),
-            Effect::ArmCooldown => self.set_until(id, self.now.saturating_add(self.config.cooldown)),
+            Effect::ArmCooldown => {
+                self.set_until(id, self.now.saturating_add(self.config.cooldown));
+                self.set_called_off(id, false);
+            }
+            Effect::CallOff => self.set_called_off(id, true),
+            Effect::CallOn => self.set_called_off(id, false),
             Effect::DisarmTimer => {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.until = None;
@@ -388,6 +393,12 @@ impl Node {
     fn set_until(&mut self, id: PeerId, until: Instant) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.until = Some(until);
+        }
+    }
+
+    fn set_called_off(&mut self, id: PeerId, called_off: bool) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.called_off = called_off;
         }
     }
 

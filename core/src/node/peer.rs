@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) failures: u32,
     /// The last effort was denied by the peer: the next delay is the longest.
     pub(crate) was_denied: bool,
+    /// No dial follows the [cooldown](Effort::Cooldown).
+    pub(crate) called_off: bool,
     /// In the order in which they were made, at most [`Config::max_per_peer`](super::Config::max_per_peer) and those
     /// that are being drained.
     pub(crate) connections: Vec<ConnectionId>,
@@ -46,6 +48,7 @@ impl Peer {
             until: None,
             failures: 0,
             was_denied: false,
+            called_off: false,
             connections: Vec::new(),
             settling: None,
             announced: PeerState::Disconnected,
@@ -56,7 +59,9 @@ impl Peer {
     }
 
     pub(crate) fn state(&self, presence: Presence, transient_attempts: u32) -> State {
-        let may_retry = self.failures < transient_attempts;
+        let is_exhausted = self.intent == Intent::Transient && self.failures >= transient_attempts;
+        let is_called_off = self.called_off && self.effort == Effort::Cooldown;
+        let may_retry = !is_exhausted && !is_called_off;
         State { intent: self.intent, effort: self.effort, presence, may_retry }
     }
 

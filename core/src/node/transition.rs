@@ -69,6 +69,10 @@ pub(crate) enum Effect {
     ArmCooldown,
     /// Disarm either.
     DisarmTimer,
+    /// Let no dial follow the cooldown.
+    CallOff,
+    /// Let one follow again.
+    CallOn,
     /// Drain every connection.
     Drain,
 }
@@ -95,7 +99,7 @@ pub(crate) struct State {
     pub(crate) intent: Intent,
     pub(crate) effort: Effort,
     pub(crate) presence: Presence,
-    /// A transient peer has attempts left.
+    /// A transient peer has attempts left, and nobody has called off what follows the cooldown.
     pub(crate) may_retry: bool,
 }
 
@@ -103,8 +107,7 @@ impl State {
     /// A failure or a loss is followed by another attempt.
     fn retries(self) -> bool {
         match self.intent {
-            Intent::Persistent => true,
-            Intent::Transient => self.may_retry,
+            Intent::Persistent | Intent::Transient => self.may_retry,
             Intent::Dormant => false,
         }
     }
@@ -114,7 +117,7 @@ impl State {
 ///
 #[doc = include_str!("transition.md")]
 pub(crate) fn step(state: State, input: Input) -> Cell {
-    use Effect::{AbortAttempts, ArmBackoff, ArmCooldown, Dial, DisarmTimer, Drain, EndDial};
+    use Effect::{AbortAttempts, ArmBackoff, ArmCooldown, CallOff, CallOn, Dial, DisarmTimer, Drain, EndDial};
     use Effort::{Cooldown, Dialing, Idle, Waiting};
     let is_present = state.presence == Presence::Present;
     match (input, state.effort) {
@@ -124,14 +127,16 @@ pub(crate) fn step(state: State, input: Input) -> Cell {
         (Input::Keep, Idle) if is_present => Cell::Ignored,
         (Input::Connect | Input::Keep, Idle) => Cell::Next(Dialing, &[Dial]),
         (Input::Connect, Waiting) => Cell::Next(Dialing, &[DisarmTimer, Dial]),
-        (Input::Keep, Waiting | Dialing | Cooldown) => Cell::Ignored,
+        (Input::Keep, Cooldown) => Cell::Next(Cooldown, &[CallOn]),
+        (Input::Keep, Waiting | Dialing) => Cell::Ignored,
 
         (Input::NewAddr, Waiting) if !is_present => Cell::Next(Dialing, &[DisarmTimer, Dial]),
         (Input::NewAddr, Idle | Waiting | Dialing | Cooldown) => Cell::Ignored,
 
         (Input::Cancel, Waiting) => Cell::Next(Idle, &[DisarmTimer]),
         (Input::Cancel, Dialing) => Cell::Next(Idle, &[AbortAttempts]),
-        (Input::Cancel, Idle | Cooldown) => Cell::Ignored,
+        (Input::Cancel, Cooldown) => Cell::Next(Cooldown, &[CallOff]),
+        (Input::Cancel, Idle) => Cell::Ignored,
 
         (Input::Disconnect | Input::Expel, Idle) => Cell::Next(Idle, &[Drain]),
         (Input::Disconnect | Input::Expel, Waiting) => Cell::Next(Idle, &[DisarmTimer, Drain]),

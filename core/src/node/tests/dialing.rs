@@ -245,6 +245,36 @@ fn cancelling_ends_the_effort_and_its_connections_but_not_the_wish() {
 }
 
 #[test]
+fn what_follows_a_cooldown_can_be_called_off_and_on() {
+    for asked_again in [false, true] {
+        let (mut driver, other) = known(Intent::Persistent, &[1]);
+        let attempt = driver.only_dial();
+        let id = driver.dialed(attempt).unwrap().id().unwrap();
+        driver.open(id, other);
+        driver.close(id, CloseReason::HandshakeTimeout);
+        driver.call(|node, now| node.cancel_reconnect(now, other));
+        assert_eq!(driver.node.state(&other), PeerState::Cooldown, "that goes on");
+        if asked_again {
+            driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+        }
+        assert_eq!(driver.sleep(), Some(60 * SECOND));
+        assert_eq!(driver.dials.len(), usize::from(asked_again));
+        if asked_again {
+            continue;
+        }
+        assert_eq!((driver.node.state(&other), driver.node.poll_timeout()), (PeerState::Disconnected, None));
+        // It is still wanted: the next time that it is lost, or fails, it is tried again.
+        for reason in [CloseReason::Eof, CloseReason::HandshakeTimeout] {
+            let inbound = driver.incoming(1);
+            driver.open(inbound, other);
+            driver.close(inbound, reason);
+            driver.sleep();
+            driver.only_dial();
+        }
+    }
+}
+
+#[test]
 fn an_inbound_connection_ends_the_effort_but_not_what_is_being_upgraded() {
     let (mut driver, other) = known(Intent::Persistent, &[1, 2]);
     let attempt = driver.only_dial();

@@ -84,6 +84,8 @@ pub(super) struct Peer {
     pub(super) effort: Effort,
     pub(super) failures: u32,
     was_denied: bool,
+    /// No dial follows the cooldown.
+    is_called_off: bool,
     settling: Option<Settling>,
 }
 
@@ -149,6 +151,7 @@ impl Reference {
             effort: Effort::Idle,
             failures: 0,
             was_denied: false,
+            is_called_off: false,
             settling: None,
         };
         Self {
@@ -237,6 +240,7 @@ impl Reference {
 
     /// A persistent peer is dialed, if it is not there and nothing is done about it.
     fn keep(&mut self, peer: usize) {
+        self.peers[peer].is_called_off = false;
         if matches!(self.peers[peer].effort, Effort::Idle) && !self.is_present(peer) {
             self.begin_dial(peer);
         }
@@ -245,7 +249,8 @@ impl Reference {
     pub(super) fn cancel(&mut self, peer: usize) {
         match self.peers[peer].effort {
             Effort::Waiting(_) | Effort::Dialing(_) => self.abort(peer),
-            Effort::Idle | Effort::Cooldown(_) => {}
+            Effort::Cooldown(_) => self.peers[peer].is_called_off = true,
+            Effort::Idle => {}
         }
     }
 
@@ -253,7 +258,9 @@ impl Reference {
         let known = &mut self.peers[peer];
         known.intent = known.intent.and(Some(Intent::Dormant));
         known.book = known.book.and(Some(Intent::Dormant));
-        self.cancel(peer);
+        if !matches!(self.peers[peer].effort, Effort::Cooldown(_)) {
+            self.cancel(peer);
+        }
         self.drain(peer);
     }
 
@@ -370,7 +377,7 @@ impl Reference {
             Effort::Waiting(window) if window.to <= now => self.begin_dial(peer),
             Effort::Cooldown(until) if until <= now => {
                 self.peers[peer].effort = Effort::Idle;
-                if self.retries(peer) && !self.is_present(peer) {
+                if self.retries(peer) && !self.is_present(peer) && !self.peers[peer].is_called_off {
                     self.begin_dial(peer);
                 }
             }

@@ -226,6 +226,7 @@ impl Reference {
         if !matches!(self.peers[peer].effort, Effort::Cooldown(_)) {
             self.abort(peer);
             self.peers[peer].effort = Effort::Cooldown(self.now.saturating_add(self.config.cooldown));
+            self.peers[peer].is_called_off = false;
         }
         self.drain(peer);
     }
