@@ -6,12 +6,16 @@ use super::{
     CloseReason, Connection, DenyReason, Event, ProtocolError, Timer, codes,
     phase::{Muxer, Phase},
     records::Records,
+    streams::Retiring,
 };
 use crate::{Instant, Role, time::TimerTable, yamux};
 
 /// How soon after [`Event::Open`] an unexplained end means that the listener did not want this dialer.
 /// Listeners decide at once, and no peer is known to close an idle connection within less than 5 s.
 pub const DENIAL_WINDOW: Duration = Duration::from_secs(3);
+
+/// How long a connection that [retires](Connection::retire) stays at least.
+const RETIRE_GRACE: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// Closes in good order: new streams are refused, written data and ends of streams leave, then a
@@ -34,6 +38,46 @@ impl Connection {
         }
     }
 
+    /// Closes in good order once no stream is left: those that are open may go on, no other is opened here, and those
+    /// that the peer opens are still served. Not before a second has passed, so that those arrive which it opens
+    /// before it can know; at the latest [`retire_timeout`](super::Config::retire_timeout) behind that; and at once if
+    /// the connection is not ready yet. For a connection that another one replaces.
+    pub fn retire(&mut self, now: Instant, code: u32) {
+        self.advance(now);
+        let is_ready = self.is_ready();
+        match &mut self.phase {
+            Phase::Open(streams) if is_ready => {
+                if streams.retiring.is_none() {
+                    streams.retiring = Some(Retiring { code, is_due: false });
+                    streams.wake_open(&mut self.events);
+                    self.timers.set(Timer::Retire, self.now.saturating_add(RETIRE_GRACE));
+                }
+            }
+            _ => self.close(now, code),
+        }
+    }
+
+    /// From now on the connection ends when no stream is left; or it has taken too long.
+    pub(super) fn retire_timed_out(&mut self) {
+        let Phase::Open(streams) = &mut self.phase else { return };
+        let Some(retiring) = &mut streams.retiring else { return };
+        if retiring.is_due {
+            let code = retiring.code;
+            return self.drain(code);
+        }
+        retiring.is_due = true;
+        self.timers.set(Timer::Retire, self.now.saturating_add(self.config.retire_timeout));
+    }
+
+    /// The streams of a connection that retires are all over.
+    pub(super) fn drain_if_retired(&mut self) {
+        if let Phase::Open(streams) = &self.phase
+            && let Some(Retiring { code, .. }) = streams.retiring.filter(|_| streams.is_retired())
+        {
+            self.drain(code);
+        }
+    }
+
     /// Begins the end of an open connection, unless it has begun.
     pub(super) fn drain(&mut self, code: u32) {
         let Phase::Open(streams) = &mut self.phase else { return };
@@ -45,6 +89,7 @@ impl Connection {
             streams.draining = Some(code);
             streams.wake_open(&mut self.events);
             self.timers.stop(Timer::Handshake);
+            self.timers.stop(Timer::Retire);
             self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
         }
     }
@@ -172,6 +217,7 @@ impl Connection {
         self.phase = Phase::Lingering(streams);
         self.timers.stop(Timer::Upgrade);
         self.timers.stop(Timer::Handshake);
+        self.timers.stop(Timer::Retire);
         self.timers.stop(Timer::Drain);
         self.timers.set(Timer::Linger, self.now.saturating_add(self.config.drain_timeout));
     }

@@ -62,6 +62,9 @@ pub struct Config {
     pub upgrade_timeout: Duration,
     /// multistream-select on one stream. Stops a peer that holds a stream slot without using it.
     pub negotiation_timeout: Duration,
+    /// How long [`retire`](super::Connection::retire) waits for the streams to end. Stops a stream without end from
+    /// keeping a connection that another one has replaced.
+    pub retire_timeout: Duration,
     /// How long [`close`](super::Connection::close) waits for written data to leave, and then again for
     /// the peer's end of stream. At most [`MAX_DRAIN_TIMEOUT`].
     pub drain_timeout: Duration,
@@ -79,6 +82,7 @@ impl Default for Config {
             protocols: ProtocolSet::default(),
             upgrade_timeout: Duration::from_secs(10),
             negotiation_timeout: Duration::from_secs(10),
+            retire_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(1),
             write_stall_timeout: Duration::from_secs(30),
             yamux: yamux::Config::default(),
@@ -92,6 +96,7 @@ impl Config {
         let timeouts = [
             ("upgrade_timeout", self.upgrade_timeout),
             ("negotiation_timeout", self.negotiation_timeout),
+            ("retire_timeout", self.retire_timeout),
             ("drain_timeout", self.drain_timeout),
             ("write_stall_timeout", self.write_stall_timeout),
             ("handshake.timeout", self.handshake.timeout().unwrap_or(Duration::MAX)),

@@ -132,13 +132,15 @@ enum Timer {
     Handshake,
     /// While the transport refuses bytes.
     WriteStall,
+    /// From `retire` until no stream is left.
+    Retire,
     /// From `close` or `reject` until all data has left.
     Drain,
     /// From the last byte out until the peer's end of stream.
     Linger,
 }
 
-const TIMERS: usize = 5;
+const TIMERS: usize = 6;
 
 impl TimerKey for Timer {
     fn index(self) -> usize {
@@ -212,6 +214,9 @@ impl Connection {
         if self.timers.expire(Timer::Handshake, now) {
             self.turn_away(CloseReason::HandshakeTimeout);
         }
+        if self.timers.expire(Timer::Retire, now) {
+            self.retire_timed_out();
+        }
         if self.timers.expire(Timer::Drain, now) {
             self.drain_timed_out();
         }
@@ -266,7 +271,7 @@ impl Connection {
         }
         let (is_open, may_open) = (self.is_open(), self.may_open(protocols));
         let Some((streams, mut around)) = self.open_parts() else { return Err(OpenError::NotOpen) };
-        if !is_open {
+        if !is_open || streams.retiring.is_some() {
             return Err(OpenError::Closing);
         }
         if !may_open {

@@ -40,6 +40,7 @@ impl Connection {
             ConnectionMessage::Admission(Err(reason)) => self.deny(now, reason),
             ConnectionMessage::Policy(protocols) => self.serve(protocols),
             ConnectionMessage::Query(query) => self.query(query),
+            ConnectionMessage::Retire { code } => self.retire(now, code),
             ConnectionMessage::Close { code } => self.close(now, code),
             ConnectionMessage::Retired => {}
         }

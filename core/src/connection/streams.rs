@@ -37,10 +37,21 @@ pub(super) struct Streams {
     deadlines: BTreeSet<(Instant, StreamId)>,
     /// When streams became possible.
     pub(super) since: Instant,
+    /// Once `retire` was called.
+    pub(super) retiring: Option<Retiring>,
     /// The code of our coming GoAway, once `close` was called.
     pub(super) draining: Option<u32>,
     /// The connection is lost: nothing comes or goes any more.
     lost: bool,
+}
+
+/// A connection that ends when no stream is left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retiring {
+    /// That of our coming GoAway.
+    pub(super) code: u32,
+    /// What the peer sent before it could know has come.
+    pub(super) is_due: bool,
 }
 
 /// One stream as the application sees it.
@@ -199,6 +210,7 @@ impl Streams {
             opening: Wake::Idle,
             deadlines: BTreeSet::new(),
             since,
+            retiring: None,
             draining: None,
             lost: false,
         }
@@ -216,6 +228,11 @@ impl Streams {
             Some(EntryState::Agreed(protocol)) => Some(protocol),
             _ => None,
         }
+    }
+
+    /// Nothing holds a connection back that is to retire.
+    pub(super) fn is_retired(&self) -> bool {
+        self.draining.is_none() && self.entries.is_empty() && self.retiring.is_some_and(|retiring| retiring.is_due)
     }
 
     /// All that was written and finished has left, what waits for an answer of the peer included. Looks

@@ -35,7 +35,9 @@ impl Connection {
             || !self.sealed_output.is_empty()
             || match &self.phase {
                 Phase::Open(streams) => {
-                    streams.session.wants_transmit() || (streams.draining.is_some() && streams.is_flushed())
+                    streams.session.wants_transmit()
+                        || streams.is_retired()
+                        || (streams.draining.is_some() && streams.is_flushed())
                 }
                 _ => false,
             }
@@ -145,6 +147,7 @@ impl Connection {
     }
 
     fn transmit_plaintext(&mut self, body: &mut [u8]) -> usize {
+        self.drain_if_retired();
         let mut len = take_front(&mut self.sealed_output, body);
         if let (Phase::Open(streams), Some(rest)) = (&mut self.phase, body.get_mut(len..)) {
             if rest.len() >= yamux::MIN_TRANSMIT_LEN {

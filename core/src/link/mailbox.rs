@@ -105,6 +105,10 @@ pub(crate) enum ConnectionMessage {
     /// What inbound streams may negotiate from now on.
     Policy(ProtocolSet),
     Query(Query),
+    /// Close in good order with this code, once no stream is left.
+    Retire {
+        code: u32,
+    },
     /// Close in good order with this code.
     Close {
         code: u32,
@@ -151,7 +155,7 @@ impl Slotted for ToConnection {
             ConnectionMessage::Admission(_) => 0,
             ConnectionMessage::Policy(_) => 1,
             ConnectionMessage::Query(_) => 2,
-            ConnectionMessage::Close { .. } | ConnectionMessage::Retired => 3,
+            ConnectionMessage::Retire { .. } | ConnectionMessage::Close { .. } | ConnectionMessage::Retired => 3,
         }
     }
 }

@@ -37,6 +37,10 @@ pub(super) enum Phase {
         since: Instant,
         is_ready: bool,
     },
+    /// Another one replaces it: its streams may end.
+    Retiring {
+        since: Instant,
+    },
     /// This node closes it. `since` is when it opened, if it did.
     Leaving {
         since: Option<Instant>,
@@ -66,12 +70,12 @@ impl Entry {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Leaving { .. })
+        matches!(self.phase, Phase::Retiring { .. } | Phase::Leaving { .. })
     }
 
     pub(super) fn since(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Open { since, .. } => Some(since),
+            Phase::Open { since, .. } | Phase::Retiring { since } => Some(since),
             Phase::Leaving { since } => since,
             Phase::Upgrading | Phase::Admitted => None,
         }
@@ -209,7 +213,7 @@ impl Node {
                 entry.phase = Phase::Open { since, is_ready: is_ready || before };
                 return self.settle_peer(peer);
             }
-            Phase::Upgrading | Phase::Leaving { .. } => return,
+            Phase::Upgrading | Phase::Retiring { .. } | Phase::Leaving { .. } => return,
         }
         let (role, attempt, endpoints) = (entry.role, entry.attempt.take(), entry.endpoints.clone());
         if role == Role::Listener {
@@ -309,7 +313,7 @@ impl Node {
     /// Closes a connection in good order. One that was told so before is not told again.
     pub(super) fn close_connection(&mut self, id: ConnectionId, code: u32) {
         let Some(entry) = self.connections.get_mut(&id) else { return };
-        if entry.is_leaving() {
+        if let Phase::Leaving { .. } = entry.phase {
             return;
         }
         if entry.is_present() {
@@ -317,6 +321,16 @@ impl Node {
         }
         entry.phase = Phase::Leaving { since: entry.since() };
         entry.outbox.put(ToConnection(ConnectionMessage::Close { code }));
+        self.letters.insert(id);
+    }
+
+    /// Closes an open connection in good order when its streams have ended, because another one replaces it.
+    pub(super) fn retire_connection(&mut self, id: ConnectionId, code: u32) {
+        let Some(entry) = self.connections.get_mut(&id) else { return };
+        let Phase::Open { since, .. } = entry.phase else { return };
+        self.open = self.open.saturating_sub(1);
+        entry.phase = Phase::Retiring { since };
+        entry.outbox.put(ToConnection(ConnectionMessage::Retire { code }));
         self.letters.insert(id);
     }
 

@@ -117,11 +117,11 @@ impl Node {
         }
     }
 
-    /// Drains every open connection to a peer but one.
+    /// Lets every open connection to a peer retire but one.
     fn keep_only(&mut self, id: PeerId, kept: ConnectionId) {
         for other in self.present(&id) {
             if other != kept {
-                self.close_connection(other, codes::connection::SUPPLANTED);
+                self.retire_connection(other, codes::connection::SUPPLANTED);
             }
         }
         if let Some(peer) = self.peers.get_mut(&id) {

@@ -261,3 +261,78 @@ fn a_clock_that_runs_backwards_does_no_harm() {
     pair.settle();
     assert_eq!(read_all(&mut pair.listener.connection, id).0, b"x");
 }
+
+/// The stream ends on both sides and is given back.
+fn end_stream(pair: &mut Pair, id: StreamId) {
+    for end in End::BOTH {
+        let _ = pair.connection(end).stream(id).finish();
+    }
+    pair.run_for(Duration::from_millis(20));
+    for end in End::BOTH {
+        assert_eq!(pair.connection(end).stream(id).read(&mut [0; 8]), Ok(0));
+        pair.connection(end).stream(id).release();
+    }
+}
+
+#[test]
+fn a_connection_that_retires_lets_its_streams_end() {
+    let mut pair = open_pair();
+    let (ours, theirs) = (open_stream(&mut pair, End::Dialer), open_stream(&mut pair, End::Listener));
+    let now = pair.now;
+    pair.dialer.connection.retire(now, codes::connection::SUPPLANTED);
+    pair.dialer.connection.retire(now, codes::connection::SHUTDOWN);
+    assert_eq!(pair.dialer.connection.open(now, &[ECHO]), Err(OpenError::Closing));
+    // The peer does not know, and is still served.
+    let late = open_stream(&mut pair, End::Listener);
+    pair.run_for(Duration::from_secs(5));
+    for id in [ours, theirs, late] {
+        assert_eq!(pair.dialer.connection.stream(id).write(b"still here"), Ok(10));
+        pair.run_for(Duration::from_millis(20));
+        assert_eq!(read_all(&mut pair.listener.connection, id).0, b"still here");
+        assert!(!pair.dialer.connection.is_closed());
+        end_stream(&mut pair, id);
+    }
+    run_to_the_end(&mut pair);
+    assert_eq!(pair.dialer.connection.close_reason(), Some(&CloseReason::Local));
+    let remote = CloseReason::Remote { code: codes::connection::SUPPLANTED };
+    assert_eq!(pair.listener.connection.close_reason(), Some(&remote), "the first call counts");
+}
+
+#[test]
+fn a_connection_without_streams_retires_in_a_second_and_one_with_an_endless_stream_at_its_deadline() {
+    for with_stream in [false, true] {
+        let mut pair = open_pair();
+        if with_stream {
+            open_stream(&mut pair, End::Dialer);
+        }
+        let begin = pair.now;
+        pair.dialer.connection.retire(begin, 7);
+        run_to_the_end(&mut pair);
+        let took = pair.now.saturating_duration_since(begin);
+        let least = Duration::from_secs(if with_stream { 11 } else { 1 });
+        assert!(took >= least && took < least + Duration::from_secs(2), "{took:?}");
+        assert_eq!(pair.listener.connection.close_reason(), Some(&CloseReason::Remote { code: 7 }));
+    }
+}
+
+#[test]
+fn a_close_overtakes_a_retirement() {
+    let mut pair = open_pair();
+    open_stream(&mut pair, End::Dialer);
+    let begin = pair.now;
+    pair.dialer.connection.retire(begin, 7);
+    pair.dialer.connection.close(begin, codes::connection::SHUTDOWN);
+    run_to_the_end(&mut pair);
+    assert!(pair.now.saturating_duration_since(begin) < Duration::from_secs(3));
+    let remote = CloseReason::Remote { code: codes::connection::SHUTDOWN };
+    assert_eq!(pair.listener.connection.close_reason(), Some(&remote));
+}
+
+#[test]
+fn a_connection_that_is_not_open_yet_does_not_retire_but_close() {
+    let mut pair = Pair::new(echo_pair());
+    let now = pair.now;
+    pair.dialer.connection.retire(now, 7);
+    run_to_the_end(&mut pair);
+    assert_eq!(pair.dialer.connection.close_reason(), Some(&CloseReason::Local));
+}

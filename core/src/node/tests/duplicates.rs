@@ -185,7 +185,7 @@ impl Pair {
             (ConnectionMessage::Query(Query::Probe(probe)), State::Open) => {
                 end.to_node.put(ToNode(NodeMessage::Report(Report { probe, ..Report::default() })));
             }
-            (ConnectionMessage::Close { code }, State::Secured | State::Open) => {
+            (ConnectionMessage::Close { code } | ConnectionMessage::Retire { code }, State::Secured | State::Open) => {
                 end.state = State::Closing;
                 notes[1 - side].push_back(Note::Goodbye(code));
             }
@@ -300,7 +300,7 @@ fn a_second_connection_from_the_same_side_replaces_the_first_at_once() {
     driver.open(old, small);
     let new = driver.incoming(1);
     driver.open(new, small);
-    assert_eq!(driver.take(old), Some(ConnectionMessage::Close { code: 0x1004 }));
+    assert_eq!(driver.take(old), Some(ConnectionMessage::Retire { code: 0x1004 }));
     assert_eq!(driver.take(new), None);
     assert_eq!(driver.node.state(&small), PeerState::Established);
 }
@@ -317,7 +317,7 @@ fn a_silent_connection_gives_way_to_a_new_one() {
     driver.open(new, small);
     let Some(ConnectionMessage::Query(Query::Probe(probe))) = driver.take(old) else { panic!("it is not asked") };
     assert_eq!(driver.sleep(), Some(Duration::from_secs(1)));
-    assert_eq!(driver.take(old), Some(ConnectionMessage::Close { code: 0x1004 }));
+    assert_eq!(driver.take(old), Some(ConnectionMessage::Retire { code: 0x1004 }));
     // An answer that comes late does not bring it back.
     driver.tell(old, NodeMessage::Report(Report { probe, ..Report::default() }));
     assert_eq!(driver.take(new), None);
@@ -350,7 +350,7 @@ fn the_smaller_side_waits_before_it_closes_what_is_too_much() {
     driver.open(theirs, large);
     assert_eq!((driver.take(ours), driver.take(theirs)), (None, None));
     assert_eq!(driver.sleep(), Some(Duration::from_secs(10)));
-    assert_eq!(driver.take(ours), Some(ConnectionMessage::Close { code: 0x1004 }), "the other side prefers its own");
+    assert_eq!(driver.take(ours), Some(ConnectionMessage::Retire { code: 0x1004 }), "the other side prefers its own");
     assert_eq!(driver.take(theirs), None);
 }
 

@@ -441,6 +441,7 @@ fn phase_of(entry: &connections::Entry) -> Phase {
         connections::Phase::Upgrading => Phase::Upgrading,
         connections::Phase::Admitted => Phase::Admitted,
         connections::Phase::Open { since, is_ready } => Phase::Open { since, is_ready },
+        connections::Phase::Retiring { since } => Phase::Leaving { since: Some(since) },
         connections::Phase::Leaving { since } => Phase::Leaving { since },
     }
 }
