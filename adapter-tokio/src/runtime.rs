@@ -75,6 +75,10 @@ impl Runtime for TokioRuntime {
         self.handle.spawn(task);
     }
 
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.handle.spawn_blocking(work);
+    }
+
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         self.within(async move { socket(TcpStream::connect(addr).await?, addr) })
     }

@@ -151,7 +151,7 @@ impl EndpointBuilder {
         Ok(Endpoint::new(inner))
     }
 
-    fn validate(&self) -> Result<(), ConfigErrors> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigErrors> {
         let limits = &self.limits;
         let values = [
             ("max_connections", limits.max_connections == 0),

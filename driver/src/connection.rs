@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use septa_core::{
-    Multiaddr, PeerId, ProtocolId, PublicKey, Role,
+    ConnectionId, Multiaddr, PeerId, ProtocolId, PublicKey, Role,
     connection::{CloseReason, OpenError, Stats, StreamId},
     protocol::{identify, perf},
 };
 
 use crate::{
     error::{IdentifyError, OpenStreamError, PerfError, PingError},
+    node::Member,
     services,
     shared::{Handle, Shared},
     stream::Stream,
@@ -28,6 +29,11 @@ pub struct Connection {
 impl Connection {
     pub(crate) fn new(handle: Handle, peer: PeerId) -> Self {
         Self { handle, peer }
+    }
+
+    /// Which connection of its node this is; `None` if it belongs to none.
+    pub fn id(&self) -> Option<ConnectionId> {
+        self.handle.shared().member.as_ref().map(Member::id)
     }
 
     /// Who is at the other end.
@@ -83,7 +89,8 @@ impl Connection {
     /// its push are answered without the application, and so is perf if the endpoint serves it.
     ///
     /// May be called by several tasks, each stream goes to one of them. Dropping the future loses
-    /// nothing.
+    /// nothing. On a connection of a [`Node`](crate::Node) none comes: all go to
+    /// [`Node::accept`](crate::Node::accept).
     ///
     /// # Errors
     /// The connection is over, for this reason.

@@ -2,18 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use septa_core::{ExpectedPeer, Instant, Multiaddr, connection::CloseReason, multiaddr::Protocol};
+use septa_core::{ExpectedPeer, Instant, Link, Multiaddr, connection::CloseReason};
 
 use crate::{
     connection::Connection,
     endpoint::{EndpointInner, NoSlot},
     error::ConnectError,
+    inner::Owner,
     shared::Handle,
+    target::Target,
     time::{after, within},
 };
-
-/// Most addresses of one name that are tried. Stops a name server from making us dial for ever.
-const MAX_ADDRS: usize = 16;
 
 /// The peer that `addr` names at its end, as an expectation for
 /// [`Endpoint::connect`](crate::Endpoint::connect).
@@ -37,7 +36,9 @@ pub(crate) async fn connect(
     let runtime = &*endpoint.runtime;
     let timed_out = || ConnectError::Timeout { addr: addr.clone() };
     let deadline = after(runtime, endpoint.limits.connect_timeout);
-    let addrs = within(runtime, deadline, target.resolve(endpoint)).await.ok_or_else(timed_out)??;
+    let host = target.host().to_owned();
+    let resolved = within(runtime, deadline, target.resolve(runtime)).await.ok_or_else(timed_out)?;
+    let addrs = resolved.map_err(|kind| ConnectError::Resolve { host, kind })?;
     let mut last = timed_out();
     for (index, socket_addr) in addrs.iter().enumerate() {
         let share = share(runtime.now(), deadline, addrs.len() - index);
@@ -65,7 +66,8 @@ async fn attempt(
     if endpoint.is_shut_down() {
         return Err(ConnectError::ShutDown);
     }
-    let shared = endpoint.start(slot, socket, Some(expected), None);
+    let link = Link::dialer(expected, endpoint.runtime.seed());
+    let shared = endpoint.start(slot, socket, link, Owner::Dialer);
     let handle = Handle::new(&shared);
     let opened = shared.wait(
         |inner| &mut inner.phase,
@@ -98,58 +100,4 @@ fn agree(addr: &Multiaddr, expected: ExpectedPeer) -> Result<ExpectedPeer, Conne
 /// not answer must not use up the time of the others.
 fn share(now: Instant, deadline: Instant, addrs_left: usize) -> Duration {
     deadline.saturating_duration_since(now) / u32::try_from(addrs_left).unwrap_or(u32::MAX).max(1)
-}
-
-/// Where an address leads.
-enum Target {
-    Addr(SocketAddr),
-    Name { host: String, port: u16, family: Family },
-}
-
-#[derive(Clone, Copy)]
-enum Family {
-    Any,
-    V4,
-    V6,
-}
-
-impl Target {
-    fn of(addr: &Multiaddr) -> Option<Self> {
-        if let Some(addr) = addr.socket_addr() {
-            return Some(Self::Addr(addr));
-        }
-        let mut protocols = addr.protocols();
-        let (host, family) = match protocols.next()? {
-            Protocol::Dns(host) => (host, Family::Any),
-            Protocol::Dns4(host) => (host, Family::V4),
-            Protocol::Dns6(host) => (host, Family::V6),
-            _ => return None,
-        };
-        let Protocol::Tcp(port) = protocols.next()? else { return None };
-        match (protocols.next(), protocols.next()) {
-            (None | Some(Protocol::P2p(_)), None) => Some(Self::Name { host: host.to_owned(), port, family }),
-            _ => None,
-        }
-    }
-
-    async fn resolve(self, endpoint: &EndpointInner) -> Result<Vec<SocketAddr>, ConnectError> {
-        let (host, port, family) = match self {
-            Self::Addr(addr) => return Ok(vec![addr]),
-            Self::Name { host, port, family } => (host, port, family),
-        };
-        let addrs = match endpoint.runtime.resolve(&host, port).await {
-            Ok(addrs) => addrs,
-            Err(error) => return Err(ConnectError::Resolve { host, kind: error.kind() }),
-        };
-        let fits = |addr: &SocketAddr| match family {
-            Family::Any => true,
-            Family::V4 => addr.is_ipv4(),
-            Family::V6 => addr.is_ipv6(),
-        };
-        let addrs: Vec<SocketAddr> = addrs.into_iter().filter(fits).take(MAX_ADDRS).collect();
-        if addrs.is_empty() {
-            return Err(ConnectError::Resolve { host, kind: std::io::ErrorKind::NotFound });
-        }
-        Ok(addrs)
-    }
 }

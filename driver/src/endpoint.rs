@@ -24,11 +24,13 @@ use crate::{
     connection::Connection,
     dial,
     error::{ConnectError, ListenError},
-    listener::{self, Listener, ListenerShared, Upgrade},
+    inner::Owner,
+    listener::{self, Listener, ListenerShared},
+    node::{Member, NodeShared},
     output::Output,
     pool::WorkerPool,
     profile::Profile,
-    runtime::{Runtime, Socket},
+    runtime::{Runtime, Socket, SocketReader},
     services,
     shared::Shared,
     task::ConnectionTask,
@@ -60,6 +62,10 @@ pub struct EndpointStats {
 }
 
 impl Endpoint {
+    pub(crate) fn into_inner(self) -> Arc<EndpointInner> {
+        self.0
+    }
+
     /// Starts to configure an endpoint that proves `identity` to its peers.
     pub fn builder(identity: Identity) -> EndpointBuilder {
         EndpointBuilder::new(identity)
@@ -106,16 +112,7 @@ impl Endpoint {
     /// # Errors
     /// The address is unsuitable or taken, or the endpoint was shut down. Nothing was started.
     pub async fn listen(&self, addr: &Multiaddr) -> Result<Listener, ListenError> {
-        let own = addr.peer_id().is_none_or(|peer| peer == self.peer_id());
-        let socket_addr = addr.socket_addr().filter(|_| own);
-        let socket_addr = socket_addr.ok_or_else(|| ListenError::Unsupported { addr: addr.clone() })?;
-        let io_error = |error: std::io::Error| ListenError::Io { addr: socket_addr, kind: error.kind() };
-        if self.0.is_shut_down() {
-            return Err(ListenError::ShutDown);
-        }
-        let acceptor = self.0.runtime.listen(socket_addr).await.map_err(io_error)?;
-        let local = acceptor.local_addr().map_err(io_error)?;
-        listener::start(&self.0, acceptor, local)
+        self.0.listen(addr, None).await
     }
 
     /// Connects to `addr` and waits until streams are possible.
@@ -133,10 +130,7 @@ impl Endpoint {
     /// Replaces the protocols that the application serves, on open connections too, and tells the
     /// peers. Streams that are already negotiated go on.
     pub fn serve(&self, protocols: impl IntoIterator<Item = ProtocolId>) {
-        if self.0.profile.serve(protocols) {
-            self.0.live_connections().iter().for_each(|connection| self.0.serve_on(connection));
-            self.0.identify_changed();
-        }
+        self.0.serve(protocols);
     }
 
     /// Tells every peer that speaks identify push who this node is now.
@@ -154,22 +148,7 @@ impl Endpoint {
     /// Written data leaves first, as far as the drain timeout of the connections allows. May be called
     /// again, and dropped: what it began goes on. Every other method fails from now on.
     pub async fn shutdown(&self, deadline: Duration) {
-        let runtime = &*self.0.runtime;
-        let (listeners, connections) = self.0.begin_shutdown();
-        listeners.iter().for_each(|listener| listener.close());
-        let now = runtime.now();
-        for connection in &connections {
-            connection.command(|inner| {
-                if let Ok(core) = inner.core() {
-                    core.close(now, codes::connection::SHUTDOWN);
-                }
-            });
-        }
-        drop(connections);
-        if within(runtime, after(runtime, deadline), self.0.idle()).await.is_none() {
-            self.0.live_connections().iter().for_each(Shared::kill);
-            self.0.idle().await;
-        }
+        self.0.shutdown(deadline).await;
     }
 }
 
@@ -250,33 +229,39 @@ impl EndpointInner {
 
     /// Makes a connection of an established socket and starts its task. The connection ends at once if
     /// the endpoint was shut down meanwhile.
-    pub(crate) fn start(
+    pub(crate) fn start(self: &Arc<Self>, slot: Slot, socket: Socket, link: Link, owner: Owner) -> Arc<Shared> {
+        let (shared, reader) = self.prepare(slot, socket, link, owner, None);
+        self.run(&shared, reader);
+        shared
+    }
+
+    /// Makes a connection of an established socket. Nothing happens on it until it [runs](Self::run).
+    pub(crate) fn prepare(
         self: &Arc<Self>,
         slot: Slot,
         socket: Socket,
-        expected: Option<ExpectedPeer>,
-        upgrade: Option<Upgrade>,
-    ) -> Arc<Shared> {
+        link: Link,
+        owner: Owner,
+        member: Option<Member>,
+    ) -> (Arc<Shared>, Box<dyn SocketReader>) {
         let addrs = (socket.local, socket.remote);
-        let seed = self.runtime.seed();
-        let link = match expected {
-            Some(expected) => Link::dialer(expected, seed),
-            None => Link::listener(seed),
-        };
         let core = Core::new(link, self.config.clone(), self.credentials.clone(), self.runtime.now());
-        let id = slot.id;
-        let shared = Shared::new(self.clone(), slot, addrs, core, Output::new(socket.writer), upgrade);
+        let shared = Shared::new(self.clone(), slot, addrs, core, Output::new(socket.writer), owner, member);
+        (shared, socket.reader)
+    }
+
+    /// Starts the task of a connection.
+    pub(crate) fn run(self: &Arc<Self>, shared: &Arc<Shared>, reader: Box<dyn SocketReader>) {
         let shut_down = self.state(|state| {
-            state.connections.insert(id, Arc::downgrade(&shared));
+            state.connections.insert(shared.slot.id(), Arc::downgrade(shared));
             state.shut_down
         });
         // The configuration knows the protocols from the beginning.
-        self.serve_on(&shared);
+        self.serve_on(shared);
         if shut_down {
             shared.kill();
         }
-        self.spawn_unpin("connection", ConnectionTask::new(shared.clone(), socket.reader));
-        shared
+        self.spawn_unpin("connection", ConnectionTask::new(shared.clone(), reader));
     }
 
     pub(crate) fn remove_connection(&self, id: u64) {
@@ -334,7 +319,7 @@ impl EndpointInner {
     }
 
     /// [`spawn`](Self::spawn) without a box around the task.
-    fn spawn_unpin(self: &Arc<Self>, name: &str, task: impl Future<Output = ()> + Send + Unpin + 'static) {
+    pub(crate) fn spawn_unpin(self: &Arc<Self>, name: &str, task: impl Future<Output = ()> + Send + Unpin + 'static) {
         self.state(|state| state.live_tasks += 1);
         let counted = Counted { task: Some(task), endpoint: self.clone() };
         self.runtime.spawn(name, Box::pin(counted));
@@ -346,7 +331,63 @@ impl EndpointInner {
         self.profile.identify_info(&*self.runtime, &**self.credentials.provider(), &listening, local, remote)
     }
 
-    fn begin_shutdown(&self) -> (Vec<Arc<ListenerShared>>, Vec<Arc<Shared>>) {
+    /// See [`Endpoint::listen`]. Sockets go to `node`, if there is one.
+    pub(crate) async fn listen(
+        self: &Arc<Self>,
+        addr: &Multiaddr,
+        node: Option<&Arc<NodeShared>>,
+    ) -> Result<Listener, ListenError> {
+        let own = addr.peer_id().is_none_or(|peer| peer == self.credentials.peer_id());
+        let socket_addr = addr.socket_addr().filter(|_| own);
+        let socket_addr = socket_addr.ok_or_else(|| ListenError::Unsupported { addr: addr.clone() })?;
+        let io_error = |error: std::io::Error| ListenError::Io { addr: socket_addr, kind: error.kind() };
+        if self.is_shut_down() {
+            return Err(ListenError::ShutDown);
+        }
+        let acceptor = self.runtime.listen(socket_addr).await.map_err(io_error)?;
+        let local = acceptor.local_addr().map_err(io_error)?;
+        listener::start(self, acceptor, local, node)
+    }
+
+    /// The protocol is one that the endpoint serves itself.
+    pub(crate) fn serves_itself(&self, protocol: &ProtocolId) -> bool {
+        self.profile.serves_itself(protocol)
+    }
+
+    /// See [`Endpoint::serve`].
+    pub(crate) fn serve(&self, protocols: impl IntoIterator<Item = ProtocolId>) {
+        if self.profile.serve(protocols) {
+            self.live_connections().iter().for_each(|connection| self.serve_on(connection));
+            self.identify_changed();
+        }
+    }
+
+    /// See [`Endpoint::shutdown`].
+    pub(crate) async fn shutdown(&self, deadline: Duration) {
+        let (listeners, connections) = self.begin_shutdown();
+        listeners.iter().for_each(|listener| listener.close());
+        let now = self.runtime.now();
+        for connection in &connections {
+            connection.command(|inner| {
+                if let Ok(core) = inner.core() {
+                    core.close(now, codes::connection::SHUTDOWN);
+                }
+            });
+        }
+        drop(connections);
+        self.idle_or_cut(deadline).await;
+    }
+
+    /// Waits until no task is alive, and cuts the connections off that are left at `deadline` from now.
+    pub(crate) async fn idle_or_cut(&self, deadline: Duration) {
+        let runtime = &*self.runtime;
+        if within(runtime, after(runtime, deadline), self.idle()).await.is_none() {
+            self.live_connections().iter().for_each(Shared::kill);
+            self.idle().await;
+        }
+    }
+
+    pub(crate) fn begin_shutdown(&self) -> (Vec<Arc<ListenerShared>>, Vec<Arc<Shared>>) {
         let listeners = self.state(|state| {
             state.shut_down = true;
             state.listeners.values().cloned().collect()
@@ -371,6 +412,10 @@ impl EndpointInner {
             })
         })
         .await;
+    }
+
+    pub(crate) fn panicked_tasks(&self) -> u64 {
+        self.state(|state| state.panicked_tasks)
     }
 
     fn task_ended(&self) {

@@ -6,11 +6,12 @@ use septa_core::{
     Multiaddr, PeerId,
     connection::{self, CloseReason, OpenError, ReadError, RefuseReason, WriteError},
     multistream,
+    node::InvalidValues,
     protocol::{identify, perf, ping},
 };
 
 /// Every value of an endpoint's configuration that is wrong. No endpoint was made.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, thiserror::Error)]
 pub struct ConfigErrors(pub(crate) Vec<ConfigError>);
 
 impl ConfigErrors {
@@ -42,6 +43,9 @@ pub enum ConfigError {
         /// The field.
         name: &'static str,
     },
+    /// The configuration of a node.
+    #[error(transparent)]
+    Node(InvalidValues),
     /// The agent version is longer than 256 bytes, of which peers keep no more.
     #[error("the agent version has {len} bytes; at most 256 are kept by peers")]
     AgentVersionTooLong {
@@ -257,7 +261,7 @@ pub enum PerfError {
 }
 
 /// An error kind in words, with what to try where that is known.
-fn describe(kind: io::ErrorKind) -> String {
+pub(crate) fn describe(kind: io::ErrorKind) -> String {
     let hint = match kind {
         io::ErrorKind::AddrInUse => "choose another port, or 0 for any free one",
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address",

@@ -6,9 +6,10 @@ use std::{
 };
 
 use septa_core::{
-    Connection as Core, Instant, PeerId,
+    Connection as Core, Instant, PeerId, ProtocolId,
     buf::SpareBlocks,
     connection::{CloseReason, Event, RefuseReason, StreamId, codes},
+    link::{ToConnection, ToNode},
 };
 
 use crate::{
@@ -21,6 +22,14 @@ use crate::{
 /// Inbound streams that wait for the application. Stops a peer that opens streams faster than they
 /// are accepted; one more is reset with [`codes::stream::RESOURCE_LIMIT`].
 const INBOUND_BACKLOG: usize = 256;
+
+/// Who made a connection and hears how it comes along.
+pub(crate) enum Owner {
+    /// Whoever waits for the dial.
+    Dialer,
+    Listener(Upgrade),
+    Node,
+}
 
 /// What the connection's lock guards: the core, who waits for it, and what is to be done for it.
 pub(crate) struct Inner {
@@ -35,6 +44,8 @@ pub(crate) struct Inner {
     /// The socket did not take all of the last buffer, or failed under a handle that flushed.
     unsent: bool,
     upgrade: Option<Upgrade>,
+    /// What is due to the node to which the connection belongs, if to one.
+    node: Option<NodeDue>,
     opened: bool,
     ending: bool,
     /// Nothing more happens on the connection.
@@ -47,8 +58,19 @@ pub(crate) struct Inner {
     pub(crate) accepting: Waiters,
     /// Who waits until a stream can be opened.
     pub(crate) opening: Waiters,
-    /// Who waits for the connection to open or to end.
+    /// Who waits for the connection to open, to be ready or to end.
     pub(crate) phase: Waiters,
+    /// Who waits for a message of the application handshake.
+    pub(crate) handshaking: Waiters,
+}
+
+/// What a connection has for its node, which fetches it.
+#[derive(Default)]
+struct NodeDue {
+    /// The node was told to come, and has not come yet.
+    called: bool,
+    /// The task of the connection is gone: nothing follows what there is.
+    is_last: bool,
 }
 
 /// What the task does before it sleeps.
@@ -74,10 +96,26 @@ pub(crate) struct Effects {
     pub(crate) woken: Woken,
     pub(crate) services: Vec<(StreamId, Service)>,
     pub(crate) upgrade: Option<(Upgrade, Result<PeerId, CloseReason>)>,
+    pub(crate) node: NodeEffects,
+}
+
+/// What a node hears of one of its connections when the lock is released.
+#[derive(Default)]
+pub(crate) struct NodeEffects {
+    /// There is something to [fetch](Inner::fetch).
+    pub(crate) call: bool,
+    /// The application is to begin its handshake.
+    pub(crate) handshake: bool,
+    pub(crate) streams: Vec<(StreamId, ProtocolId)>,
 }
 
 impl Inner {
-    pub(crate) fn new(core: Core, upgrade: Option<Upgrade>, serves_perf: bool) -> Self {
+    pub(crate) fn new(core: Core, owner: Owner, serves_perf: bool) -> Self {
+        let (upgrade, node) = match owner {
+            Owner::Dialer => (None, None),
+            Owner::Listener(upgrade) => (Some(upgrade), None),
+            Owner::Node => (None, Some(NodeDue::default())),
+        };
         Self {
             core,
             broken: false,
@@ -86,6 +124,7 @@ impl Inner {
             task: None,
             unsent: false,
             upgrade,
+            node,
             opened: false,
             ending: false,
             over: false,
@@ -96,6 +135,32 @@ impl Inner {
             accepting: Waiters::default(),
             opening: Waiters::default(),
             phase: Waiters::default(),
+            handshaking: Waiters::default(),
+        }
+    }
+
+    /// Takes a message of the node to which the connection belongs.
+    pub(crate) fn handle_node(&mut self, now: Instant, message: ToConnection) {
+        if let Ok(core) = self.core() {
+            core.handle_node(now, message);
+        }
+    }
+
+    /// Adds what there is for the node to `messages`; the node is called again when there is more. True if there
+    /// will be none: the task is gone.
+    pub(crate) fn fetch(&mut self, messages: &mut Vec<ToNode>) -> bool {
+        if let Ok(core) = self.core() {
+            messages.extend(std::iter::from_fn(|| core.poll_node()));
+        }
+        let is_last = self.node.as_ref().is_none_or(|due| due.is_last);
+        self.node = (!is_last).then(NodeDue::default);
+        is_last
+    }
+
+    /// The task is gone.
+    pub(crate) fn set_last(&mut self) {
+        if let Some(due) = &mut self.node {
+            due.is_last = true;
         }
     }
 
@@ -235,13 +300,15 @@ impl Inner {
     /// Turns the core's events into wake-ups.
     pub(crate) fn dispatch(&mut self, effects: &mut Effects) {
         if self.broken {
-            return self.ended(CloseReason::Io, effects);
+            self.ended(CloseReason::Io, effects);
+            return self.call_node(effects);
         }
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Open => {
                     self.opened = true;
                     self.phase.wake_into(&mut effects.woken);
+                    effects.node.handshake = self.node.is_some() && !self.core.is_ready();
                     if let (Some(upgrade), Some(peer)) = (self.upgrade.take(), self.core.peer()) {
                         effects.upgrade = Some((upgrade, Ok(peer)));
                     }
@@ -258,6 +325,11 @@ impl Inner {
                 Event::Readable { id } => self.stream_event(id, |state| effects.woken.extend(state.reader.take())),
                 Event::Writable { id } => self.stream_event(id, |state| effects.woken.extend(state.writer.take())),
                 Event::OpenUnblocked => self.opening.wake_into(&mut effects.woken),
+                Event::Ready => {
+                    self.phase.wake_into(&mut effects.woken);
+                    self.handshaking.wake_into(&mut effects.woken);
+                }
+                Event::HandshakeReadable => self.handshaking.wake_into(&mut effects.woken),
                 Event::Closed => {
                     let reason = self.core.close_reason().cloned().unwrap_or(CloseReason::Io);
                     self.ended(reason, effects);
@@ -268,6 +340,18 @@ impl Inner {
         if !self.ending && self.core.close_reason().is_some() {
             self.ending = true;
             self.wake_everybody(effects);
+        }
+        self.call_node(effects);
+    }
+
+    /// Calls the node, once, if there is something for it.
+    fn call_node(&mut self, effects: &mut Effects) {
+        if let Some(due) = &mut self.node
+            && !due.called
+            && (due.is_last || (!self.broken && self.core.wants_node()))
+        {
+            due.called = true;
+            effects.node.call = true;
         }
     }
 
@@ -281,18 +365,20 @@ impl Inner {
     fn take_inbound(&mut self, effects: &mut Effects) {
         while let Some(id) = self.core.accept() {
             let mut stream = self.core.stream(id);
-            let service = stream.protocol().and_then(|protocol| self.services.of(protocol));
+            let protocol = stream.protocol();
+            let service = protocol.and_then(|protocol| self.services.of(protocol));
             let admitted = match service {
                 Some(service) => self.services.begin(service),
                 None => self.inbound.len() < INBOUND_BACKLOG,
             };
-            match service {
+            match (service, protocol) {
                 _ if !admitted => {
                     stream.reset(codes::stream::RESOURCE_LIMIT);
                     stream.release();
                 }
-                Some(service) => effects.services.push((id, service)),
-                None => {
+                (Some(service), _) => effects.services.push((id, service)),
+                (None, Some(protocol)) if self.node.is_some() => effects.node.streams.push((id, protocol.clone())),
+                (None, _) => {
                     self.inbound.push_back(id);
                     self.accepting.wake_into(&mut effects.woken);
                 }
@@ -311,7 +397,8 @@ impl Inner {
     }
 
     fn wake_everybody(&mut self, effects: &mut Effects) {
-        for list in [&mut self.accepting, &mut self.opening, &mut self.phase, &mut self.services.informed] {
+        let services = &mut self.services.informed;
+        for list in [&mut self.accepting, &mut self.opening, &mut self.phase, &mut self.handshaking, services] {
             list.wake_into(&mut effects.woken);
         }
         self.streams.values_mut().for_each(|state| state.wake_all(&mut effects.woken));

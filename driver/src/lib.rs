@@ -1,7 +1,8 @@
 //! The async glue around [`septa_core`], written once for every runtime.
 //!
-//! An [`Endpoint`] listens and connects over a [`Runtime`] and hands out
-//! [`Connection`]s, which hand out [`Stream`]s. The same types serve tokio, other runtimes and the
+//! A [`Node`] reaches peers and keeps them, lets others in, and hands out [`Stream`]s. An [`Endpoint`] is the level
+//! below: it listens and connects over a [`Runtime`] and hands out [`Connection`]s, and leaves the rest to the
+//! application. The same types serve tokio, other runtimes and the
 //! deterministic simulator: nothing here reads a clock, draws randomness, sleeps or spawns except
 //! through the runtime, and nothing depends on the order in which a hash map iterates. Under a
 //! deterministic runtime the whole node is deterministic.
@@ -16,8 +17,10 @@ mod connection;
 mod dial;
 mod endpoint;
 mod error;
+mod handshake;
 mod inner;
 mod listener;
+pub mod node;
 mod output;
 mod pool;
 mod profile;
@@ -26,6 +29,7 @@ mod services;
 mod shared;
 pub mod storage;
 mod stream;
+mod target;
 mod task;
 mod time;
 mod waiters;
@@ -39,6 +43,7 @@ pub use error::{
     PingError,
 };
 pub use listener::Listener;
+pub use node::{Node, NodeBuilder};
 pub use runtime::Runtime;
 pub use septa_core::connection::{CloseReason, Priority, ReadError, RefuseReason, StreamId, WriteError};
 pub use storage::{FileStorage, Storage};

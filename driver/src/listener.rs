@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{Multiaddr, PeerId, connection::CloseReason};
+use septa_core::{Link, Multiaddr, PeerId, connection::CloseReason};
 
 use crate::{
     connection::Connection,
     endpoint::{EndpointInner, NoSlot},
     error::{AcceptError, ListenError},
+    inner::Owner,
+    node::NodeShared,
     runtime::{Acceptor, Socket, Timer},
     shared::{Handle, Shared},
     time::after,
@@ -41,6 +43,16 @@ impl Listener {
     /// The address that is listened on, with its real port and without the peer id.
     pub fn local_addr(&self) -> Multiaddr {
         Multiaddr::from_socket_addr(self.shared.local)
+    }
+
+    /// Whether it accepts connections.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.shared.state(|state, _| !state.closed)
+    }
+
+    /// Why the last accept failed, until one works.
+    pub(crate) fn trouble(&self) -> Option<io::ErrorKind> {
+        self.shared.state(|state, _| state.trouble)
     }
 
     /// The next inbound connection whose handshake is done.
@@ -84,6 +96,15 @@ struct State {
     errors: VecDeque<AcceptError>,
     waiting: Waiters,
     task: Option<Waker>,
+    /// Why the last accept failed, until one works.
+    trouble: Option<io::ErrorKind>,
+}
+
+/// Where accepted sockets go.
+enum Sink {
+    /// To [`Listener::accept`], once their handshake is done.
+    Accept,
+    Node(Arc<NodeShared>),
 }
 
 /// Registers a listener and starts its task.
@@ -91,6 +112,7 @@ pub(crate) fn start(
     endpoint: &Arc<EndpointInner>,
     acceptor: Box<dyn Acceptor>,
     local: SocketAddr,
+    node: Option<&Arc<NodeShared>>,
 ) -> Result<Listener, ListenError> {
     let limits = &endpoint.limits;
     let shared = Arc::new(ListenerShared {
@@ -100,7 +122,9 @@ pub(crate) fn start(
         state: Mutex::default(),
     });
     let id = endpoint.add_listener(&shared)?;
-    let task = ListenerTask { endpoint: endpoint.clone(), shared: shared.clone(), id, acceptor, backoff: MIN_BACKOFF };
+    let sink = node.map_or(Sink::Accept, |node| Sink::Node(node.clone()));
+    let backoff = MIN_BACKOFF;
+    let task = ListenerTask { endpoint: endpoint.clone(), shared: shared.clone(), id, acceptor, sink, backoff };
     endpoint.spawn("listener", task.run());
     Ok(Listener { shared })
 }
@@ -148,6 +172,10 @@ impl ListenerShared {
                 Poll::Pending
             }
         })
+    }
+
+    fn set_trouble(&self, trouble: Option<io::ErrorKind>) {
+        self.state(|state, _| state.trouble = trouble);
     }
 
     fn report(&self, error: AcceptError) {
@@ -216,6 +244,7 @@ struct ListenerTask {
     shared: Arc<ListenerShared>,
     id: u64,
     acceptor: Box<dyn Acceptor>,
+    sink: Sink,
     backoff: Duration,
 }
 
@@ -225,7 +254,11 @@ impl ListenerTask {
             match accepted {
                 Ok(socket) => {
                     self.backoff = MIN_BACKOFF;
-                    self.upgrade(socket);
+                    self.shared.set_trouble(None);
+                    match &self.sink {
+                        Sink::Accept => self.upgrade(socket),
+                        Sink::Node(node) => node.accepted(socket),
+                    }
                 }
                 Err(error) => self.back_off(error.kind()).await,
             }
@@ -245,7 +278,8 @@ impl ListenerTask {
         match self.endpoint.reserve() {
             Ok(slot) => {
                 let upgrade = self.shared.begin_upgrade();
-                self.endpoint.start(slot, socket, None, Some(upgrade));
+                let link = Link::listener(self.endpoint.runtime.seed());
+                self.endpoint.start(slot, socket, link, Owner::Listener(upgrade));
             }
             Err(NoSlot::Full) => {
                 self.endpoint.count_refused();
@@ -258,6 +292,7 @@ impl ListenerTask {
 
     async fn back_off(&mut self, kind: io::ErrorKind) {
         let pause = self.backoff;
+        self.shared.set_trouble(Some(kind));
         self.backoff = (pause * 2).min(MAX_BACKOFF);
         self.shared.report(AcceptError::Io { kind, retry_in: pause });
         let runtime = &*self.endpoint.runtime;

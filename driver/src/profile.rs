@@ -41,6 +41,11 @@ impl Profile {
         self.state(|state| state.protocols.clone())
     }
 
+    /// The protocol is one that the endpoint serves itself.
+    pub(crate) fn serves_itself(&self, protocol: &ProtocolId) -> bool {
+        self.own.contains(protocol)
+    }
+
     /// Replaces the protocols that the application serves. Whether that is a change.
     pub(crate) fn serve(&self, protocols: impl IntoIterator<Item = ProtocolId>) -> bool {
         let all: ProtocolSet = self.own.iter().cloned().chain(protocols).collect();

@@ -36,6 +36,9 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Runs `task` until it ends. `name` says what it is, for people.
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>);
 
+    /// Runs `work`, which blocks, where that does not hold up any task. It is dropped if the runtime ends first.
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>);
+
     /// Connects over TCP, without delaying small writes (`TCP_NODELAY`). Dropping the future gives up.
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>>;
 

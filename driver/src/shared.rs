@@ -13,8 +13,8 @@ use septa_core::{Connection as Core, Instant, Role, connection::codes};
 
 use crate::{
     endpoint::{EndpointInner, Slot},
-    inner::{Effects, Inner},
-    listener::Upgrade,
+    inner::{Effects, Inner, Owner},
+    node::Member,
     output::Output,
     services,
     waiters::{Waiters, Woken},
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) role: Role,
+    /// The node to which the connection belongs, if to one.
+    pub(crate) member: Option<Member>,
     /// Handles of the application. When the last one goes, the connection closes.
     handles: AtomicUsize,
     inner: Mutex<Inner>,
@@ -46,16 +48,18 @@ impl Shared {
         (local, remote): (SocketAddr, SocketAddr),
         core: Core,
         output: Output,
-        upgrade: Option<Upgrade>,
+        owner: Owner,
+        member: Option<Member>,
     ) -> Arc<Self> {
         let role = core.role();
-        let inner = Inner::new(core, upgrade, endpoint.max_perf_download.is_some());
+        let inner = Inner::new(core, owner, endpoint.max_perf_download.is_some());
         Arc::new(Self {
             endpoint,
             slot,
             local,
             remote,
             role,
+            member,
             handles: AtomicUsize::new(0),
             inner: Mutex::new(inner),
             output: Mutex::new(output),
@@ -192,7 +196,7 @@ impl Shared {
         self.wake_task();
     }
 
-    fn wake_task(&self) {
+    pub(crate) fn wake_task(&self) {
         let task = self.quietly(Inner::task);
         task.into_iter().for_each(Waker::wake);
     }
@@ -207,6 +211,7 @@ impl Shared {
             if let Ok(core) = inner.core() {
                 core.handle_io_error(now);
             }
+            inner.set_last();
         });
         self.endpoint.remove_connection(self.slot.id());
     }
@@ -238,6 +243,9 @@ impl Shared {
         }
         if let Some((upgrade, outcome)) = effects.upgrade.take() {
             upgrade.done(self, outcome);
+        }
+        if let Some(member) = &self.member {
+            member.hear(self, effects.node);
         }
         result
     }

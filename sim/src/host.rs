@@ -37,6 +37,11 @@ impl Runtime for Host {
         self.world.executor.spawn(format!("{}: {name}", self.name), task);
     }
 
+    /// Takes no time here.
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         let (network, id) = (self.world.network.clone(), self.id);
         Box::pin(async move { network.connect(id, addr) })

@@ -89,6 +89,9 @@ pub enum StorageError {
         /// [`MAX_FILE_LEN`].
         limit: u64,
     },
+    /// The runtime ended before anything was stored.
+    #[error("the runtime ended before the snapshot was stored")]
+    Interrupted,
     /// Something else went wrong.
     #[error("cannot use {}: {kind}", path.display())]
     Io {

@@ -149,6 +149,10 @@ impl Runtime for Sabotaged {
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>) {
         self.host.spawn(name, task);
     }
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.host.spawn_blocking(work);
+    }
+
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         let (connecting, armed) = (self.host.connect(addr), self.armed.clone());
         Box::pin(async move {

@@ -7,6 +7,7 @@ mod faults;
 mod flush;
 mod identify_push;
 mod limits;
+mod node;
 mod perf;
 mod services;
 mod socket_calls;

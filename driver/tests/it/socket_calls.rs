@@ -78,6 +78,10 @@ impl Runtime for Counting {
         self.host.spawn(name, task);
     }
 
+    fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.host.spawn_blocking(work);
+    }
+
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         let (connecting, calls) = (self.host.connect(addr), self.calls.clone());
         Box::pin(async move {

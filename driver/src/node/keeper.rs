@@ -1,0 +1,156 @@
+//! When what a node remembers is stored.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use septa_core::{
+    Instant,
+    node::{Snapshot, WallTime},
+};
+
+use super::shared::NodeShared;
+use crate::storage::{Storage, StorageError};
+
+/// Stores what has changed, at most once each interval and once more at the end.
+///
+/// | state | left for | when |
+/// |---|---|---|
+/// | `Clean` | `Dirty` | something has changed |
+/// | `Dirty` | `Storing` | the interval has passed, or the node ends |
+/// | `Storing` | `Clean` | it is stored |
+/// | | `Dirty` | it failed; the next try is an interval later, and there is none if the node ends |
+pub(super) struct Keeper {
+    storage: Option<Arc<dyn Storage>>,
+    interval: Duration,
+    /// The revision that was stored last, or is being stored.
+    revision: u64,
+    state: State,
+    error: Option<StorageError>,
+}
+
+enum State {
+    Clean,
+    Dirty { due: Instant },
+    Storing(Arc<Outcome>),
+}
+
+/// How the storage fares, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct KeeperHealth {
+    pub(super) is_used: bool,
+    pub(super) error: Option<StorageError>,
+}
+
+/// What becomes of a store on a thread of its own.
+#[derive(Default)]
+struct Outcome(Mutex<(Option<Result<(), StorageError>>, Option<Waker>)>);
+
+/// Reports the outcome, even if the thread never gets to it.
+struct Report {
+    outcome: Arc<Outcome>,
+    result: Result<(), StorageError>,
+}
+
+impl Report {
+    fn set(mut self, result: Result<(), StorageError>) {
+        self.result = result;
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        let task = {
+            let mut outcome = self.outcome.0.lock().unwrap_or_else(PoisonError::into_inner);
+            outcome.0 = Some(result);
+            outcome.1.take()
+        };
+        task.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Keeper {
+    /// `revision` is what the storage holds.
+    pub(super) fn new(storage: Option<Arc<dyn Storage>>, interval: Duration, revision: u64) -> Self {
+        Self { storage, interval, revision, state: State::Clean, error: None }
+    }
+
+    pub(super) fn health(&self) -> KeeperHealth {
+        KeeperHealth { is_used: self.storage.is_some(), error: self.error.clone() }
+    }
+
+    /// Goes on. True if something has happened.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, node: &Arc<NodeShared>, now: Instant, ends: bool) -> bool {
+        let Some(storage) = self.storage.clone() else { return false };
+        let revision = node.look(|state| state.core.revision());
+        match &self.state {
+            State::Clean if revision == self.revision => false,
+            State::Clean => {
+                self.state = State::Dirty { due: now.saturating_add(self.interval) };
+                true
+            }
+            State::Dirty { due } if *due > now && !ends => false,
+            State::Dirty { .. } => {
+                self.revision = revision;
+                self.state = State::Storing(store(node, storage, now));
+                true
+            }
+            State::Storing(outcome) => {
+                let Some(result) = take(outcome, cx.waker()) else { return false };
+                self.error = result.err();
+                self.state = match &self.error {
+                    Some(_) if !ends => State::Dirty { due: now.saturating_add(self.interval) },
+                    _ => State::Clean,
+                };
+                let health = self.health();
+                node.look(|state| state.keeper = health);
+                true
+            }
+        }
+    }
+
+    /// When to go on by itself.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Dirty { due } => Some(due),
+            State::Clean | State::Storing(_) => None,
+        }
+    }
+
+    /// Nothing is left to be stored.
+    pub(super) fn is_clean(&self, revision: u64) -> bool {
+        self.storage.is_none()
+            || (matches!(self.state, State::Clean) && (revision == self.revision || self.error.is_some()))
+    }
+}
+
+fn take(outcome: &Outcome, task: &Waker) -> Option<Result<(), StorageError>> {
+    let mut outcome = outcome.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let result = outcome.0.take();
+    if result.is_none() {
+        outcome.1 = Some(task.clone());
+    }
+    result
+}
+
+fn store(node: &NodeShared, storage: Arc<dyn Storage>, now: Instant) -> Arc<Outcome> {
+    let wall = wall_time(node);
+    let snapshot: Snapshot = node.look(|state| state.core.snapshot(now, wall));
+    let outcome = Arc::new(Outcome::default());
+    let report = Report { outcome: outcome.clone(), result: Err(StorageError::Interrupted) };
+    node.endpoint.runtime.spawn_blocking(Box::new(move || report.set(storage.store(&snapshot))));
+    outcome
+}
+
+/// The time of day.
+pub(super) fn wall_time(node: &NodeShared) -> WallTime {
+    wall_time_of(&*node.endpoint.runtime)
+}
+
+/// The time of day by the clock of `runtime`.
+pub(super) fn wall_time_of(runtime: &dyn crate::runtime::Runtime) -> WallTime {
+    WallTime::from_secs(i64::try_from(runtime.unix_time().as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,216 @@
+//! Who is told what happens on a node.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use septa_core::{
+    PeerId,
+    node::{Event, EventKind, PeerState},
+};
+
+use super::shared::NodeShared;
+use crate::waiters::Woken;
+
+/// Events that wait in one [`Subscription`] at most, besides the latest state of each peer. Stops a subscriber that
+/// does not read from filling memory.
+pub const MAX_WAITING_EVENTS: usize = 1024;
+
+/// Which events a [`Subscription`] gets. Without any choice, all.
+#[derive(Clone, Default, Debug)]
+pub struct EventFilter {
+    peers: Option<BTreeSet<PeerId>>,
+    kinds: Option<BTreeSet<EventKind>>,
+    states: Option<BTreeSet<PeerState>>,
+}
+
+impl EventFilter {
+    /// Every event.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only what is about this peer, or others that are named so.
+    #[must_use]
+    pub fn peer(mut self, peer: PeerId) -> Self {
+        self.peers.get_or_insert_default().insert(peer);
+        self
+    }
+
+    /// Only this kind, and others that are named so.
+    #[must_use]
+    pub fn kind(mut self, kind: EventKind) -> Self {
+        self.kinds.get_or_insert_default().insert(kind);
+        self
+    }
+
+    /// Of the changes of state only those to this one, and others that are named so.
+    #[must_use]
+    pub fn state(mut self, state: PeerState) -> Self {
+        self.states.get_or_insert_default().insert(state);
+        self
+    }
+
+    /// Whether it lets `event` through.
+    pub fn matches(&self, event: &Event) -> bool {
+        let peer = self.peers.as_ref().is_none_or(|peers| event.peer().is_some_and(|peer| peers.contains(&peer)));
+        let kind = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind()));
+        let state = match (event, &self.states) {
+            (Event::State { state, .. }, Some(states)) => states.contains(state),
+            _ => true,
+        };
+        peer && kind && state
+    }
+}
+
+/// Events of a node from the moment of subscribing on, in order. Dropping it ends it.
+///
+/// At most [`MAX_WAITING_EVENTS`] wait. When one more comes, the oldest is dropped and [counted](Self::lost_events). A
+/// change of state that is dropped is not lost as long as it is the latest of its peer: it comes before the events
+/// that still wait.
+pub struct Subscription {
+    node: Arc<NodeShared>,
+    key: u64,
+}
+
+impl Subscription {
+    pub(super) fn new(node: &Arc<NodeShared>, filter: EventFilter) -> Self {
+        let key = node.look(|state| state.subscribers.add(filter));
+        Self { node: node.clone(), key }
+    }
+
+    /// The next event; `None` once the node has ended and all events were taken. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| {
+            self.node.look(|state| match state.subscribers.take(self.key) {
+                Some(event) => Poll::Ready(Some(event)),
+                None if state.subscribers.wait(self.key, cx.waker()) => Poll::Pending,
+                None => Poll::Ready(None),
+            })
+        })
+        .await
+    }
+
+    /// The next event, if one waits.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.node.look(|state| state.subscribers.take(self.key))
+    }
+
+    /// Events that were dropped because too many waited, states that came later included.
+    pub fn lost_events(&self) -> u64 {
+        self.node.look(|state| state.subscribers.lost(self.key))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let subscriber = self.node.look(|state| state.subscribers.remove(self.key));
+        drop(subscriber);
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("lost_events", &self.lost_events()).finish_non_exhaustive()
+    }
+}
+
+/// All subscriptions of a node. There are as many as the application holds.
+#[derive(Default)]
+pub(super) struct Subscribers {
+    subscribers: BTreeMap<u64, Subscriber>,
+    last_key: u64,
+    /// The node has ended.
+    closed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Subscriber {
+    filter: EventFilter,
+    waiting: VecDeque<Event>,
+    /// The latest states of peers of which no other state waits. Only of those that are not disconnected, and of those
+    /// that the subscriber takes for connected: so it is bounded by what the node and the subscriber know.
+    behind: BTreeMap<PeerId, PeerState>,
+    /// Peers that are not disconnected for all the subscriber knows.
+    shown: BTreeSet<PeerId>,
+    lost: u64,
+    waker: Option<Waker>,
+}
+
+impl Subscribers {
+    pub(super) fn add(&mut self, filter: EventFilter) -> u64 {
+        self.last_key += 1;
+        self.subscribers.insert(self.last_key, Subscriber { filter, ..Subscriber::default() });
+        self.last_key
+    }
+
+    fn remove(&mut self, key: u64) -> Option<Subscriber> {
+        self.subscribers.remove(&key)
+    }
+
+    pub(super) fn publish(&mut self, event: &Event, woken: &mut Woken) {
+        for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.filter.matches(event)) {
+            subscriber.push(event.clone());
+            woken.extend(subscriber.waker.take());
+        }
+    }
+
+    fn take(&mut self, key: u64) -> Option<Event> {
+        self.subscribers.get_mut(&key)?.pop()
+    }
+
+    /// False if nothing will come.
+    fn wait(&mut self, key: u64, waker: &Waker) -> bool {
+        if let Some(subscriber) = self.subscribers.get_mut(&key) {
+            subscriber.waker = Some(waker.clone());
+        }
+        !self.closed
+    }
+
+    fn lost(&self, key: u64) -> u64 {
+        self.subscribers.get(&key).map_or(0, |subscriber| subscriber.lost)
+    }
+
+    pub(super) fn close(&mut self, woken: &mut Woken) {
+        self.closed = true;
+        woken.extend(self.subscribers.values_mut().filter_map(|subscriber| subscriber.waker.take()));
+    }
+}
+
+impl Subscriber {
+    fn push(&mut self, event: Event) {
+        if self.waiting.len() >= MAX_WAITING_EVENTS {
+            self.lost += 1;
+            if let Some(Event::State { peer, state }) = self.waiting.pop_front() {
+                self.fall_behind(peer, state);
+            }
+        }
+        self.waiting.push_back(event);
+    }
+
+    /// Keeps a state that would be lost. It is older than all that wait.
+    fn fall_behind(&mut self, peer: PeerId, state: PeerState) {
+        if state == PeerState::Disconnected && !self.shown.contains(&peer) {
+            self.behind.remove(&peer);
+        } else {
+            self.behind.insert(peer, state);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        let behind = self.behind.pop_first().map(|(peer, state)| Event::State { peer, state });
+        let event = behind.or_else(|| self.waiting.pop_front())?;
+        if let Event::State { peer, state } = event {
+            if state == PeerState::Disconnected {
+                self.shown.remove(&peer);
+            } else {
+                self.shown.insert(peer);
+            }
+        }
+        Some(event)
+    }
+}
