@@ -10,12 +10,14 @@ use crate::{PeerId, Seed};
 
 /// Names a connection of a node. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct ConnectionId(pub(crate) u64);
 
 /// Which end of a connection this is. It never changes during a connection's life.
 ///
 /// The dialer proposes protocols, is the Noise initiator and the Yamux client (odd stream ids).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Role {
     /// The end that asked for the connection.
     Dialer,

@@ -4,6 +4,7 @@ use crate::yamux;
 
 /// Counters of one connection since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// Bytes taken from the transport, handshake and overhead included.

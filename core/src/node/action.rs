@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{AttemptId, Ban, DialId, Endpoints, PeerState};
+use super::{AttemptId, Ban, DialId, Endpoints, LimitName, PeerState};
 use crate::{
     ConnectionId, Instant, Multiaddr, PeerId, Role,
     connection::{CloseReason, DenyReason},
@@ -109,6 +109,12 @@ pub enum Event {
         /// What became of each address, in the order in which they failed. At most 32, however many addresses a name
         /// leads to. Empty if no address of the peer is known.
         attempts: Vec<FailedAttempt>,
+    },
+    /// A limit of the node stands in the way of something. Comes once, and again if less than 80 % of it were used
+    /// meanwhile.
+    LimitReached {
+        /// Which.
+        name: LimitName,
     },
 }
 

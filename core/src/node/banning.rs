@@ -4,8 +4,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
 use super::{
-    Ban, BanReason, BanSubject, BansFull, Event, Intent, Misbehaviour, Node, ScoreConfig, Threshold, leading_ip,
-    score::Score, transition::Input,
+    Ban, BanReason, BanSubject, BansFull, Event, Intent, LimitName, Misbehaviour, Node, ScoreConfig, Threshold,
+    bans::Banned, leading_ip, score::Score, transition::Input,
 };
 use crate::{Instant, Multiaddr, PeerId, connection::codes};
 
@@ -66,9 +66,8 @@ impl Node {
     /// All places are taken by bans for ever. Nothing changes.
     pub fn ban(&mut self, now: Instant, subject: BanSubject, length: Option<Duration>) -> Result<(), BansFull> {
         self.advance(now);
-        let banned = self.bans.ban(self.now, subject, BanReason::Manual, length)?;
-        self.banned(banned.ban, banned.displaced);
-        Ok(())
+        let banned = self.bans.ban(self.now, subject, BanReason::Manual, length);
+        self.enforce(banned)
     }
 
     /// Lifts a ban and forgives what led to it. False if there was none.
@@ -109,11 +108,20 @@ impl Node {
     /// A peer that has proved who it is did something wrong.
     pub(super) fn misbehaved(&mut self, peer: PeerId, misbehaviour: Misbehaviour) {
         let config = self.config.clone();
-        if self.scores.penalise(&config.score, self.now, peer, misbehaviour)
-            && let Ok(banned) = self.bans.offence(self.now, peer.into(), BanReason::Score)
-        {
-            self.banned(banned.ban, banned.displaced);
+        if self.scores.penalise(&config.score, self.now, peer, misbehaviour) {
+            let banned = self.bans.offence(self.now, peer.into(), BanReason::Score);
+            // Where bans for ever take all places, nobody else is banned.
+            let _ = self.enforce(banned);
         }
+    }
+
+    fn enforce(&mut self, banned: Result<Banned, BansFull>) -> Result<(), BansFull> {
+        if !banned.is_ok_and(|banned| banned.displaced.is_none()) {
+            self.limit_reached(LimitName::Bans);
+        }
+        let banned = banned?;
+        self.banned(banned.ban, banned.displaced);
+        Ok(())
     }
 
     pub(super) fn expire_bans(&mut self) {

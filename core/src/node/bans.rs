@@ -234,8 +234,12 @@ impl Bans {
         self.put(record.subject, entry).map(|banned| banned.displaced)
     }
 
+    /// How many bans run, or have ended without a call of [`expire`](Self::expire).
+    pub(super) fn running(&self) -> usize {
+        self.entries.len().saturating_sub(self.forgetting.len())
+    }
+
     /// How many bans and remembered subjects there are, at most [`BanConfig::max_entries`].
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -20,11 +20,13 @@ impl Node {
     pub fn add_peer(&mut self, now: Instant, id: PeerId, addrs: &[Multiaddr], intent: Intent) -> Result<(), DialError> {
         self.advance(now);
         self.check(id)?;
-        self.book.add_peer(id, self.now).map_err(|_| DialError::Full)?;
+        let added = self.book.add_peer(id, self.now);
+        self.noted(added).map_err(|_| DialError::Full)?;
         let mut has_new = false;
         for addr in addrs {
             // An address that is of no use does not make the others so.
             let added = self.book.add_addr(id, addr, Provenance::Manual, self.now);
+            let added = self.noted(added);
             has_new |= matches!(added, Ok(AddrAdded::New { .. }));
         }
         let _ = self.book.set_intent(&id, intent);
@@ -57,7 +59,8 @@ impl Node {
     ) -> Result<(), BookError> {
         self.advance(now);
         let is_known = self.book.contains(&id);
-        self.book.add_addr(id, addr, provenance, self.now)?;
+        let added = self.book.add_addr(id, addr, provenance, self.now);
+        self.noted(added)?;
         if !is_known && provenance != Provenance::Manual {
             self.book.set_intent(&id, Intent::Dormant)?;
         }
@@ -81,7 +84,8 @@ impl Node {
     /// See [`BookError`]. Nothing changes.
     pub fn set_metadata(&mut self, now: Instant, id: PeerId, key: &str, value: &[u8]) -> Result<(), BookError> {
         self.advance(now);
-        self.book.set_metadata(&id, key, value)
+        let noted = self.book.set_metadata(&id, key, value);
+        self.noted(noted)
     }
 
     /// Gives a peer delays of its own between efforts; those of [`Config::backoff`](super::Config::backoff) again, if

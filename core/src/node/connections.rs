@@ -1,7 +1,7 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
 use super::{
-    Action, AttemptId, DialFailure, Endpoints, Event, Misbehaviour, Node, Prefix, leading_ip,
+    Action, AttemptId, DialFailure, Endpoints, Event, LimitName, Misbehaviour, Node, Prefix, leading_ip,
     transition::{Effort, Input},
 };
 use crate::{
@@ -114,7 +114,10 @@ impl Node {
             NodeMessage::Secured { peer } => self.secured(from, peer),
             NodeMessage::Opened { is_ready } => self.opened(from, is_ready),
             NodeMessage::Report(report) => self.reported(from, report),
-            NodeMessage::Closed { reason, .. } => {
+            NodeMessage::Closed { reason, last } => {
+                if let Some(entry) = self.connections.get_mut(&from) {
+                    entry.report = last;
+                }
                 self.actions.push_back(Action::Send { to: from, message: ToConnection(ConnectionMessage::Retired) });
                 self.closed(from, reason);
             }
@@ -129,16 +132,20 @@ impl Node {
 
     /// Whether there is room for an inbound transport from `remote`, and what it is counted under.
     fn admit_transport(&mut self, remote: &Multiaddr) -> Result<Option<Prefix>, DenyReason> {
-        let is_full = self.connections.len() >= self.config.max_connections
-            || self.inbound >= self.config.max_inbound
-            || self.pending_inbound >= self.config.max_pending_inbound;
         if self.shutting_down {
             return Err(DenyReason::ShuttingDown);
         }
         if self.is_banned_addr(remote) {
             return Err(DenyReason::Banned);
         }
-        if is_full {
+        let full = match () {
+            () if self.connections.len() >= self.config.max_connections => Some(LimitName::Connections),
+            () if self.inbound >= self.config.max_inbound => Some(LimitName::Inbound),
+            () if self.pending_inbound >= self.config.max_pending_inbound => Some(LimitName::PendingInbound),
+            () => None,
+        };
+        if let Some(name) = full {
+            self.limit_reached(name);
             return Err(DenyReason::Limit);
         }
         let Some(ip) = leading_ip(remote) else { return Ok(None) };
@@ -244,6 +251,7 @@ impl Node {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(entry) = self.connections.remove(&id) else { return };
         self.letters.remove(&id);
+        self.counters.count_traffic(&entry.report);
         if entry.is_present() {
             self.open = self.open.saturating_sub(1);
         }

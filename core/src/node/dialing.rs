@@ -3,9 +3,10 @@
 use alloc::vec::Vec;
 
 use super::{
-    Action, AttemptId, DialFailure, DialId, Endpoints, Event, Node,
+    Action, AttemptId, DialFailure, DialId, Endpoints, Event, LimitName, Node,
     connections::Entry,
     dial::{Attempt, Candidate, Dial, Step},
+    stats,
     transition::Input,
 };
 use crate::{
@@ -47,6 +48,10 @@ impl Node {
             () => None,
         };
         if let Some(reason) = denied {
+            self.counters.refused.count(reason);
+            if reason == DenyReason::Limit {
+                self.limit_reached(LimitName::Connections);
+            }
             self.attempt_failed(peer, id, DialFailure::Denied(reason));
             return None;
         }
@@ -74,6 +79,7 @@ impl Node {
 
     /// Begins an effort with the addresses that the book has.
     pub(super) fn begin_dial(&mut self, id: PeerId) {
+        stats::increase(&mut self.counters.dials_begun);
         let dial = DialId(self.new_id());
         let dial = Dial::new(dial, self.now, self.book.dial_addrs(&id).cloned());
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -153,6 +159,7 @@ impl Node {
         let now = self.now;
         self.attempts.remove(&attempt);
         if let Some(ended) = self.dial_of(&id).and_then(|dial| dial.end(attempt, now)) {
+            stats::increase(&mut self.counters.dials_succeeded);
             self.book.dial_succeeded(&id, &ended.candidate.origin, now);
         }
     }
@@ -191,6 +198,9 @@ impl Node {
         if !may_begin {
             dial.put_back(candidate);
             self.queue(id);
+            if self.attempts.len() >= config.max_dials {
+                self.limit_reached(LimitName::Dials);
+            }
             return false;
         }
         // It may have waited for the place that it takes now.

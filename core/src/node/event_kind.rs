@@ -22,6 +22,8 @@ pub enum EventKind {
     Unbanned,
     /// [`Event::DialFailed`].
     DialFailed,
+    /// [`Event::LimitReached`].
+    LimitReached,
 }
 
 impl Event {
@@ -35,6 +37,7 @@ impl Event {
             Self::Banned { .. } => EventKind::Banned,
             Self::Unbanned { .. } => EventKind::Unbanned,
             Self::DialFailed { .. } => EventKind::DialFailed,
+            Self::LimitReached { .. } => EventKind::LimitReached,
         }
     }
 
@@ -44,6 +47,7 @@ impl Event {
             Self::State { peer, .. } | Self::Opened { peer, .. } | Self::DialFailed { peer, .. } => Some(*peer),
             Self::Closed { peer, .. } | Self::Denied { peer, .. } => *peer,
             Self::Banned { ban } | Self::Unbanned { ban } => ban.subject.peer(),
+            Self::LimitReached { .. } => None,
         }
     }
 }

@@ -17,8 +17,10 @@ mod dial;
 mod dialing;
 mod duplicates;
 mod event_kind;
+mod inspection;
 mod intent;
 mod invalid_value;
+mod limits;
 mod pace;
 mod peer;
 mod prefix;
@@ -26,6 +28,7 @@ mod prefix_count;
 mod rate_limit;
 mod score;
 mod snapshot;
+mod stats;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "serde")]
@@ -48,13 +51,16 @@ pub use bans::{BanConfig, BansFull};
 pub use book::{Book, BookError, BookLimits, Restored};
 pub use config::Config;
 pub use event_kind::EventKind;
+pub use inspection::{BanInfo, ConnectionInfo, ConnectionPhase, DebugSnapshot, PeerInfo};
 pub use intent::Intent;
 pub use invalid_value::{InvalidValue, InvalidValues};
+pub use limits::{LimitName, LimitNear};
 pub use prefix::{InvalidPrefix, Prefix, leading_ip};
 pub use prefix_count::PrefixFull;
 pub use rate_limit::{Limited, RateLimits};
 pub use score::{MAX_SCORE, Misbehaviour, ScoreConfig, Threshold};
 pub use snapshot::{KnownAddr, KnownPeer, Provenance, Snapshot};
+pub use stats::{Counters, NodeStats, Refusals};
 pub use token_bucket::{MAX_FILL_TIME, Rate};
 pub use wall::WallTime;
 
@@ -92,6 +98,7 @@ pub struct Endpoints {
 ///
 /// Of several that apply the first counts: established, connected, connecting, draining, and then what the effort says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum PeerState {
     /// No connection, and none is being made.
@@ -178,7 +185,8 @@ pub struct Node {
     events: VecDeque<Event>,
     /// Peers whose state has changed since the application was told.
     changed: BTreeSet<PeerId>,
-    lost_events: u64,
+    counters: Counters,
+    limits_reached: BTreeSet<LimitName>,
     /// What inbound streams may negotiate, once the application has said so.
     served: Option<ProtocolSet>,
     shutting_down: bool,
@@ -219,7 +227,8 @@ impl Node {
             letters: BTreeSet::new(),
             events: VecDeque::new(),
             changed: BTreeSet::new(),
-            lost_events: 0,
+            counters: Counters::default(),
+            limits_reached: BTreeSet::new(),
             served: None,
             shutting_down: false,
         })
@@ -295,7 +304,7 @@ impl Node {
 
     /// Events that were dropped because [`MAX_EVENTS`] waited.
     pub fn lost_events(&self) -> u64 {
-        self.lost_events
+        self.counters.lost_events
     }
 
     /// The earliest instant at which [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -334,6 +343,7 @@ impl Node {
 
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.rearm_limits();
     }
 
     fn new_id(&mut self) -> u64 {
@@ -447,6 +457,7 @@ impl Node {
         while self.cooling.len() > self.config.max_cooling
             && let Some((_, id)) = self.cooling.pop_first()
         {
+            self.limit_reached(LimitName::Cooling);
             if let Some(peer) = self.peers.get_mut(&id) {
                 (peer.cooling, peer.until) = (None, None);
             }
@@ -456,9 +467,10 @@ impl Node {
     }
 
     fn tell(&mut self, event: Event) {
+        self.counters.count(&event);
         if self.events.len() >= MAX_EVENTS {
             self.events.pop_front();
-            self.lost_events = self.lost_events.saturating_add(1);
+            stats::increase(&mut self.counters.lost_events);
         }
         self.events.push_back(event);
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::{Intent, Node, connections::Phase};
+use super::{Intent, Node, connections::Phase, stats};
 use crate::{ConnectionId, Instant, PeerId, connection::codes};
 
 impl Node {
@@ -27,6 +27,7 @@ impl Node {
         candidates.sort_unstable();
         for (_, _, id) in candidates.into_iter().take(open.saturating_sub(self.config.low_watermark)) {
             self.close_connection(id, codes::connection::RESOURCE_LIMIT);
+            stats::increase(&mut self.counters.connections_trimmed);
             let Some(peer) = self.connections.get(&id).and_then(|entry| entry.peer) else { continue };
             if let Some(known) = self.peers.get_mut(&peer) {
                 known.intent = Intent::Dormant;

@@ -79,6 +79,7 @@ pub enum Event {
 
 /// What a session has moved so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SessionStats {
     /// Body bytes framed.
     pub bytes_sent: u64,

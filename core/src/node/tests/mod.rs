@@ -6,6 +6,8 @@ mod config;
 mod dialing;
 mod driver;
 mod duplicates;
+mod inspection;
+mod limits;
 mod model;
 mod pace;
 mod prefix;

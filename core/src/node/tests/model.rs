@@ -305,6 +305,8 @@ impl World {
             }
             Event::Banned { .. } => Told::Banned,
             Event::Unbanned { .. } => Told::Unbanned,
+            // When it comes is tested by itself.
+            Event::LimitReached { .. } => return,
             Event::State { peer, state, .. } => {
                 assert_eq!(state, reference.state(number_of(peer)), "the application is told something else");
                 return;
