@@ -6,6 +6,8 @@
 pub mod fuzz;
 mod pair;
 mod raw_peer;
+#[cfg(feature = "testing")]
+pub mod to_node;
 
 use alloc::{sync::Arc, vec::Vec};
 
