@@ -1,4 +1,5 @@
-//! Septa on tokio: [`build`] makes an [`Endpoint`] over the current runtime, [`TokioStream`] gives a
+//! Septa on tokio: [`build_node`] makes a [`Node`] over the current runtime, [`build`] an [`Endpoint`], the level
+//! below, and [`TokioStream`] gives a
 //! [`Stream`](septa_driver::Stream) tokio's I/O traits.
 //!
 //! `examples/echo.rs` is a whole program.
@@ -13,7 +14,7 @@ mod stream;
 use std::{io, sync::Arc};
 
 pub use runtime::TokioRuntime;
-use septa_driver::{ConfigErrors, Endpoint, EndpointBuilder};
+use septa_driver::{ConfigErrors, Endpoint, EndpointBuilder, Node, NodeBuilder, node};
 pub use stream::TokioStream;
 
 /// Makes the endpoint on the tokio runtime in whose context this is called.
@@ -24,7 +25,19 @@ pub fn build(builder: EndpointBuilder) -> Result<Endpoint, BuildError> {
     Ok(builder.build(Arc::new(TokioRuntime::current()?))?)
 }
 
-/// No endpoint was made.
+/// Makes the node on the tokio runtime in whose context this is called, and starts its task. Reads its storage, which
+/// blocks.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build_node(builder: NodeBuilder) -> Result<Node, BuildError> {
+    builder.build(Arc::new(TokioRuntime::current()?)).map_err(|error| match error {
+        node::BuildError::Config(error) => BuildError::Config(error),
+        error => BuildError::Node(error),
+    })
+}
+
+/// No endpoint or node was made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -34,4 +47,7 @@ pub enum BuildError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The storage of the node cannot be used.
+    #[error(transparent)]
+    Node(node::BuildError),
 }

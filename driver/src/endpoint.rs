@@ -414,6 +414,10 @@ impl EndpointInner {
         .await;
     }
 
+    pub(crate) fn live_tasks(&self) -> usize {
+        self.state(|state| state.live_tasks)
+    }
+
     pub(crate) fn panicked_tasks(&self) -> u64 {
         self.state(|state| state.panicked_tasks)
     }

@@ -1,7 +1,11 @@
-//! Whether a node is well, as plain data.
+//! Whether a node is well and what it does, as plain data.
 
 use std::time::Duration;
 
+use septa_core::{
+    PeerId,
+    node::{ConnectionInfo, DebugSnapshot, LimitNear, NodeStats, PeerInfo},
+};
 use serde::Serialize;
 
 use super::Node;
@@ -24,6 +28,8 @@ pub struct Health {
     pub storage_error: Option<String>,
     /// Tasks that ended in a panic, which is a bug.
     pub panicked_tasks: u64,
+    /// The limits that are nearly used up. They do no harm by themselves.
+    pub limits_near: Vec<LimitNear>,
 }
 
 /// How one listener fares.
@@ -52,8 +58,48 @@ impl Node {
                 && panicked_tasks == 0
                 && listeners.iter().all(|listener| listener.is_listening && listener.error.is_none());
             let event_loop_lag = state.lag.worst(now);
-            Health { is_healthy, is_running, listeners, event_loop_lag, storage_error, panicked_tasks }
+            let limits_near = state.core.limits_near();
+            Health { is_healthy, is_running, listeners, event_loop_lag, storage_error, panicked_tasks, limits_near }
         })
+    }
+
+    /// How much there is of everything, and what was counted since the node was made. Cheap to take.
+    pub fn stats(&self) -> NodeStats {
+        self.shared.look(|state| state.core.stats())
+    }
+
+    /// Tasks of the node that have not ended: one for itself and one for each listener, dial, connection, and ping,
+    /// identify or perf stream that is being answered.
+    pub fn live_tasks(&self) -> usize {
+        self.shared.endpoint.live_tasks()
+    }
+
+    /// What a peer is to this node, with the counters of its connections of now; `None` if nothing is known about it.
+    pub fn peer_info(&self, peer: &PeerId) -> Option<PeerInfo> {
+        let mut info = self.shared.look(|state| state.core.peer_info(peer))?;
+        info.connections.iter_mut().for_each(|connection| self.refresh(connection));
+        Some(info)
+    }
+
+    /// Everything that the node is doing, with the counters of the connections of now. Looks at every peer and every
+    /// connection.
+    pub fn debug_snapshot(&self) -> DebugSnapshot {
+        let mut snapshot = self.shared.look(|state| state.core.debug_snapshot());
+        let peers = snapshot.peers.iter_mut().flat_map(|peer| &mut peer.connections);
+        peers.chain(&mut snapshot.arriving).for_each(|connection| self.refresh(connection));
+        snapshot
+    }
+
+    /// Asks the connection itself, which reports to the core only now and then.
+    fn refresh(&self, info: &mut ConnectionInfo) {
+        let handle = self.shared.look(|state| state.connections.get(&info.id).cloned());
+        if let Some(handle) = handle {
+            handle.shared().task(|inner| {
+                if let Ok(core) = inner.core() {
+                    (info.rtt, info.stats) = (core.rtt(), core.stats());
+                }
+            });
+        }
     }
 }
 

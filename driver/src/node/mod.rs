@@ -24,8 +24,8 @@ pub use error::{AcceptError, BanError, BuildError, OpenError, PeerError, ReachEr
 pub use health::{Health, ListenerHealth};
 pub use incoming::{InboundStream, IncomingStreams};
 pub use septa_core::node::{
-    Backoff, Ban, BanSubject, Config, DialError, DialFailure, Event, EventKind, FailedAttempt, Intent, PeerState,
-    Provenance,
+    Backoff, Ban, BanSubject, Config, DebugSnapshot, DialError, DialFailure, Event, EventKind, FailedAttempt, Intent,
+    NodeStats, PeerInfo, PeerState, Provenance,
 };
 use septa_core::{Identity, Multiaddr, PeerId, ProtocolId, PublicKey};
 pub(crate) use shared::{Member, NodeShared};
@@ -116,11 +116,6 @@ impl Node {
     fn with_peer(&self, addr: Multiaddr) -> Multiaddr {
         let without = addr.clone();
         addr.with_peer(self.peer_id()).unwrap_or(without)
-    }
-
-    /// Connections of now, those that are being made or closed included.
-    pub fn connections(&self) -> usize {
-        self.shared.look(|state| state.connections.len())
     }
 
     /// A connection to a peer that is open and to stay, if there is one. It belongs to the node: dropping it closes

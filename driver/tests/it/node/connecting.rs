@@ -49,8 +49,8 @@ fn both_dial_at_once_and_one_connection_stays() {
             let data = pattern(30_000);
             join(echo_to(&alice, &bob_id, &data), echo_to(&bob, &alice_id, &data)).await;
             nodes.sleep(Duration::from_secs(15)).await;
-            assert_eq!(alice.connections(), 1, "{conditions:?}");
-            assert_eq!(bob.connections(), 1, "{conditions:?}");
+            assert_eq!(alice.stats().connections, 1, "{conditions:?}");
+            assert_eq!(bob.stats().connections, 1, "{conditions:?}");
             assert_eq!(alice.state(&bob_id), PeerState::Established);
             join(echo_to(&alice, &bob_id, b"again"), echo_to(&bob, &alice_id, b"again")).await;
         });

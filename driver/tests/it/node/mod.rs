@@ -86,6 +86,9 @@ impl Nodes {
         self.run(async {
             for node in &self.nodes {
                 node.shutdown(LONG).await;
+                let stats = node.stats();
+                assert_eq!((node.live_tasks(), stats.connections, stats.dialing, stats.queued), (0, 0, 0, 0));
+                assert_eq!(node.health().panicked_tasks, 0);
             }
         });
         // The servers of tests end when their node has.
