@@ -53,10 +53,8 @@ pub(super) enum Step {
     Dial,
 }
 
-/// Makes the attempt on a task of its own.
-pub(super) fn start(node: &Arc<NodeShared>, id: AttemptId, addr: Multiaddr, step: Step) {
-    let abort = Arc::new(Abort::default());
-    node.look(|state| state.attempts.insert(id, abort.clone()));
+/// Makes the attempt on a task of its own, which ends when `abort` says so.
+pub(super) fn start(node: &Arc<NodeShared>, id: AttemptId, addr: Multiaddr, step: Step, abort: Arc<Abort>) {
     let attempt = {
         let node = node.clone();
         async move {
@@ -72,7 +70,8 @@ pub(super) fn start(node: &Arc<NodeShared>, id: AttemptId, addr: Multiaddr, step
                 Poll::Pending => work.as_mut().poll(cx),
             })
             .await;
-            node.look(|state| state.attempts.remove(&id));
+            // The node may wait for nothing but this.
+            node.tell(|state, _| state.attempts.remove(&id));
         }
     };
     node.endpoint.spawn("dial", attempt);

@@ -46,7 +46,7 @@ enum Todo {
     Send(Arc<Shared>, ToConnection),
     /// The core has forgotten the connection.
     Forget(Handle),
-    Attempt(AttemptId, Multiaddr, Step),
+    Attempt(AttemptId, Multiaddr, Step, Arc<Abort>),
     Abort(Arc<Abort>),
 }
 
@@ -115,7 +115,7 @@ impl NodeTask {
                     connection.wake_task();
                 }
                 Todo::Forget(connection) => drop(connection),
-                Todo::Attempt(id, addr, step) => attempt::start(&self.node, id, addr, step),
+                Todo::Attempt(id, addr, step, abort) => attempt::start(&self.node, id, addr, step, abort),
                 Todo::Abort(attempt) => attempt.abort(),
             }
         }
@@ -156,13 +156,20 @@ impl State {
                 Action::Send { to, message } => {
                     self.connections.get(&to).map(|handle| Todo::Send(handle.shared().clone(), message))
                 }
-                Action::Resolve { id, addr } => Some(Todo::Attempt(id, addr, Step::Resolve)),
-                Action::StartDial { id, addr } => Some(Todo::Attempt(id, addr, Step::Dial)),
+                Action::Resolve { id, addr } => Some(self.attempt(id, addr, Step::Resolve)),
+                Action::StartDial { id, addr } => Some(self.attempt(id, addr, Step::Dial)),
                 Action::AbortDial { id } => self.attempts.remove(&id).map(Todo::Abort),
                 _ => None,
             });
         }
         todo
+    }
+
+    /// Registers an attempt, so that it can be called off even before it has begun.
+    fn attempt(&mut self, id: AttemptId, addr: Multiaddr, step: Step) -> Todo {
+        let abort = Arc::new(Abort::default());
+        self.attempts.insert(id, abort.clone());
+        Todo::Attempt(id, addr, step, abort)
     }
 }
 
