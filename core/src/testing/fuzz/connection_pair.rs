@@ -1,5 +1,7 @@
 //! Two connections, the applications on them and the transport between them, against a model.
 
+mod handshake;
+
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,19 +10,24 @@ use alloc::{
 };
 use core::time::Duration;
 
+use self::handshake::Handshakes;
 use super::{Input, fast_crypto::FastCrypto};
 use crate::{
     Instant, ProtocolId,
-    connection::{Admission, Config, DenyReason, Event, MAX_RECV, OpenError, ReadError, StreamId, WriteError},
+    connection::{
+        Admission, Config, DenyReason, Event, HandshakeMode, MAX_RECV, OpenError, ReadError, StreamId, WriteError,
+    },
     testing::{Cuts, End, Pair, PairConfig},
     yamux::{INITIAL_WINDOW, Priority},
 };
 
-/// Input: limits and the transport, then a list of operations: open, accept, write, read, finish, reset,
-/// stop, release, close, move one direction or both, time, and faults of the transport.
+/// Input: limits, which end's application takes part in the handshake, and the transport, then a list of operations:
+/// open, accept, write, read, finish, reset, stop, release, close, the steps of the application's handshake, move one
+/// direction or both, time, and faults of the transport.
 ///
 /// Asserts that what is read is a prefix of what was written; that all of it arrives, and that nobody
-/// stalls, unless the stream or the connection was cut off; that each event is true, comes once and is not missing; that
+/// stalls, unless the stream or the connection was cut off; that a handshake is done where both applications want it
+/// and what they say in it arrives; that each event is true, comes once and is not missing; that
 /// memory keeps to what streams may hold; and that in the end each side has closed exactly once and
 /// nothing is left of it.
 pub fn connection_pair(data: &[u8]) {
@@ -68,12 +75,15 @@ struct World {
     /// Somebody closed the connection, denied the peer or broke the transport, or a timer may have.
     disturbed: bool,
     closed: [usize; 2],
+    handshakes: Handshakes,
 }
 
 impl World {
     fn new(input: &mut Input<'_>) -> Self {
         let choice = input.byte();
-        let config = |manual: bool| {
+        let by_application = if choice & 0x80 == 0 { 0 } else { input.byte() };
+        let by_application = [by_application & 1 == 1, by_application & 2 == 2];
+        let config = |manual: bool, by_application: bool| {
             let mut config = Config { protocols: [SERVED].into_iter().collect(), ..Config::default() };
             config.yamux.max_streams = MAX_STREAMS;
             config.yamux.send_quota = SEND_QUOTA;
@@ -85,6 +95,9 @@ impl World {
             if manual {
                 config.admission = Admission::Manual;
             }
+            if by_application {
+                config.handshake = HandshakeMode::Application { timeout: Duration::from_secs(30) };
+            }
             config.validate().expect("limits that fit each other");
             config
         };
@@ -95,15 +108,17 @@ impl World {
         };
         let detached: &[&[End]] = &[&[], &[End::Dialer], &[End::Listener], &End::BOTH];
         let config = PairConfig {
-            dialer: config(false),
-            listener: config(manual),
+            dialer: config(false, by_application[0]),
+            listener: config(manual, by_application[1]),
             latency: Duration::from_millis(u64::from(input.byte()) * if choice & 8 == 8 { 3 } else { 0 }),
             cuts,
             detached: detached[usize::from(choice >> 4 & 3)],
             provider: Arc::new(FastCrypto),
             ..PairConfig::default()
         };
-        let pair = if manual || choice & 0x40 == 0x40 { Pair::new(config) } else { Pair::open(config) };
+        // A pair that is open already has forgotten its events.
+        let is_new = manual || by_application != [false; 2] || choice & 0x40 == 0x40;
+        let pair = if is_new { Pair::new(config) } else { Pair::open(config) };
         Self {
             pair,
             held: Default::default(),
@@ -111,8 +126,10 @@ impl World {
             cut: BTreeSet::new(),
             readers: BTreeMap::new(),
             writers: BTreeSet::new(),
-            disturbed: false,
+            // Of two that do not agree on how to shake hands one gives up.
+            disturbed: by_application[0] != by_application[1],
             closed: [0; 2],
+            handshakes: Handshakes::new(by_application),
         }
     }
 
@@ -121,7 +138,7 @@ impl World {
         let end = if op & 0x80 == 0 { End::Dialer } else { End::Listener };
         let now = self.pair.now;
         match op & 0x7f {
-            0..12 => {
+            0..8 => {
                 let protocols: &[ProtocolId] = match input.below(4) {
                     0 | 1 => &[SERVED],
                     2 => &[NOT_SERVED, SERVED],
@@ -130,6 +147,7 @@ impl World {
                 let opened = self.pair.connection(end).open(now, protocols);
                 self.hold(end, opened.ok());
             }
+            8..12 => self.handshake_step(end, input),
             12..18 => self.accept(end),
             18..38 => {
                 let (id, len) = (self.pick(end, input), input.size());
@@ -162,8 +180,8 @@ impl World {
             79..89 => drop(self.pair.deliver(end)),
             89..99 => self.pair.settle(),
             99..105 => {
-                // A peer that is not admitted in time is given up.
-                self.disturbed |= !self.is_open();
+                // A peer that is not admitted in time is given up, and so is a handshake.
+                self.disturbed |= !self.is_open() || self.is_shaking();
                 self.pair.step();
             }
             105..109 => {
@@ -348,7 +366,7 @@ impl World {
             Event::OpenUnblocked => {
                 let opened = self.pair.connection(end).open(now, &[SERVED]);
                 // The peer may have taken the place since; then the event comes again.
-                assert!(!matches!(opened, Err(OpenError::NotOpen)), "OpenUnblocked is not true");
+                assert!(!matches!(opened, Err(OpenError::NotOpen | OpenError::NotReady)), "OpenUnblocked is not true");
                 self.hold(end, opened.ok());
             }
             Event::Refused { id, .. } => {
@@ -357,19 +375,20 @@ impl World {
                 self.writers.remove(&(*id, end as usize));
             }
             Event::Closed => self.closed[end as usize] += 1,
-            Event::Secured { .. } | Event::Open | Event::Ready | Event::Negotiated { .. } => {}
-            // Both ends are automatic.
-            Event::HandshakeReadable => panic!("{event:?}"),
+            Event::Ready => self.handle_ready(end),
+            Event::HandshakeReadable => assert!(self.hear(end), "HandshakeReadable is not true"),
+            Event::Secured { .. } | Event::Open | Event::Negotiated { .. } => {}
         }
     }
 
     fn check(&mut self) {
         for end in End::BOTH {
             let held = self.held[end as usize].len();
+            let handshake = self.handshakes.memory(end);
             let connection = self.pair.connection(end);
             // Beside what windows grant every stream holds its quota, in blocks that are at most full size.
             let each = SEND_QUOTA + 2 * 17 * 1024;
-            let bound = MAX_GRANTED + (connection.stats().streams.max(held) + 1) * each + 3 * MAX_RECV;
+            let bound = MAX_GRANTED + (connection.stats().streams.max(held) + 1) * each + 3 * MAX_RECV + handshake;
             assert!(connection.memory_used() <= bound, "{} bytes with {held} streams", connection.memory_used());
             assert!(connection.stats().streams <= MAX_STREAMS);
             if connection.is_closed() {
@@ -393,6 +412,7 @@ impl World {
         if !self.is_open() {
             return;
         }
+        assert!(self.disturbed || !self.is_shaking(), "the handshake stalls");
         for ((id, writer), direction) in &self.directions {
             let both_hold = self.held.iter().all(|held| held.contains(id));
             let whole = direction.read == direction.written && direction.finished;
@@ -410,6 +430,10 @@ impl World {
             self.pair.listener.connection.admit(now);
             for end in End::BOTH {
                 self.handle_events(end);
+                if self.handshakes.by_application[end as usize] && !self.handshakes.ready[end as usize] {
+                    self.hear(end);
+                    self.finalize(end);
+                }
                 for id in self.held[end as usize].clone() {
                     if finish {
                         self.finish(end, id);
@@ -437,6 +461,7 @@ impl World {
         let ended =
             self.pair.run_until(|pair| pair.dialer.connection.is_closed() && pair.listener.connection.is_closed());
         assert!(ended, "{:?} {:?}", self.pair.dialer.connection, self.pair.listener.connection);
+        self.check_handshakes();
         for end in End::BOTH {
             self.handle_events(end);
             assert_eq!(self.closed[end as usize], 1, "{end:?} has not closed once");

@@ -18,6 +18,7 @@ mod fast_crypto;
 mod identify;
 mod input;
 mod multistream;
+mod node_operations;
 mod noise_handshake;
 mod noise_record;
 mod parsers;
@@ -29,6 +30,7 @@ pub use connection_bytes::connection_bytes;
 pub use connection_pair::connection_pair;
 pub use identify::identify;
 pub use multistream::{multistream_dialer, multistream_listener};
+pub use node_operations::node_operations;
 pub use noise_handshake::noise_handshake;
 pub use noise_record::noise_record;
 pub use parsers::{multiaddr, peer_id, protobuf, varint};
@@ -66,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "yamux_session", run: yamux_session, max_heap: 16 * 1024 * KIB },
     Target { name: "connection_bytes", run: connection_bytes, max_heap: 4 * 1024 * KIB },
     Target { name: "connection_pair", run: connection_pair, max_heap: 16 * 1024 * KIB },
+    Target { name: "node_operations", run: node_operations, max_heap: 512 * KIB },
     Target { name: "identify", run: identify, max_heap: 256 * KIB },
     Target { name: "signed_record", run: signed_record, max_heap: 128 * KIB },
 ];
