@@ -255,10 +255,7 @@ impl Node {
         if entry.is_present() {
             self.open = self.open.saturating_sub(1);
         }
-        if self.connections.is_empty() {
-            self.connects.drop_full(self.now);
-            self.handshakes.drop_full(self.now);
-        }
+        self.forget_rates();
         if let Some(prefix) = entry.prefix {
             self.prefixes.remove(prefix);
         }
