@@ -2,13 +2,14 @@
 //!
 //! A [`Node`] decides whom to reach and when, whom to let in, and which of two connections stays; all of that is in the
 //! core, and what it decides is told as [`Event`]s. Here are the tasks that do it: one for the node, one for each
-//! connection, listener and dial.
+//! connection, listener and dial, and short ones that ask each new peer who it is.
 
 mod attempt;
 mod builder;
 mod connecting;
 mod error;
 mod health;
+mod identify;
 mod incoming;
 mod keeper;
 mod lag;

@@ -10,7 +10,7 @@ use std::{
 use septa_core::{
     ConnectionId, Instant, Link, Multiaddr, PeerId,
     link::ToNode,
-    node::{AttemptId, DialFailure, Endpoints, Node as Core},
+    node::{AttemptId, DialFailure, Endpoints, Event, Node as Core},
 };
 
 use super::{
@@ -50,6 +50,8 @@ pub(super) struct State {
     /// The connections that the core knows, kept open until it is told that they are over.
     pub(super) connections: BTreeMap<ConnectionId, Handle>,
     pub(super) attempts: BTreeMap<AttemptId, Arc<Abort>>,
+    /// Connections whose peers are to be asked who they are.
+    pub(super) opened: Vec<(ConnectionId, PeerId)>,
     pub(super) listeners: Vec<Listener>,
     pub(super) subscribers: Subscribers,
     pub(super) connecting: Connecting,
@@ -110,6 +112,7 @@ impl NodeShared {
             core,
             connections: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            opened: Vec::new(),
             listeners: Vec::new(),
             subscribers: Subscribers::default(),
             connecting: Connecting::default(),
@@ -263,6 +266,9 @@ impl State {
         while let Some(event) = self.core.poll_event() {
             self.connecting.note(&event, woken);
             self.subscribers.publish(&event, woken);
+            if let Event::Opened { connection, peer, .. } = &event {
+                self.opened.push((*connection, *peer));
+            }
         }
     }
 

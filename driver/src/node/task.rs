@@ -15,10 +15,12 @@ use septa_core::{
 
 use super::{
     attempt::{self, Abort, Step},
+    identify,
     keeper::Keeper,
     shared::{NodeShared, State},
 };
 use crate::{
+    connection::Connection,
     runtime::Timer,
     shared::{Handle, Shared},
     waiters::Woken,
@@ -48,6 +50,8 @@ enum Todo {
     Forget(Handle),
     Attempt(AttemptId, Multiaddr, Step, Arc<Abort>),
     Abort(Arc<Abort>),
+    /// Asks the peer who it is.
+    Identify(Connection),
 }
 
 impl NodeTask {
@@ -117,6 +121,7 @@ impl NodeTask {
                 Todo::Forget(connection) => drop(connection),
                 Todo::Attempt(id, addr, step, abort) => attempt::start(&self.node, id, addr, step, abort),
                 Todo::Abort(attempt) => attempt.abort(),
+                Todo::Identify(connection) => identify::start(&self.node, connection),
             }
         }
         is_busy
@@ -148,7 +153,9 @@ impl NodeTask {
 
 impl State {
     fn next_todo(&mut self) -> Vec<Todo> {
-        let mut todo = Vec::new();
+        let opened = std::mem::take(&mut self.opened);
+        let connection = |(id, peer)| Some(Connection::new(self.connections.get(&id)?.clone(), peer));
+        let mut todo: Vec<Todo> = opened.into_iter().filter_map(connection).map(Todo::Identify).collect();
         while todo.len() < BATCH {
             let Some(action) = self.core.poll_action() else { break };
             todo.extend(match action {

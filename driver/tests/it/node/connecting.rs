@@ -197,6 +197,26 @@ fn a_banned_peer_is_cut_off_and_not_let_in_again() {
 }
 
 #[test]
+fn a_peer_that_has_called_can_be_called_back() {
+    let nodes = Nodes::new(calm(), 2);
+    let (alice, bob) = (nodes.nodes[0].clone(), nodes.nodes[1].clone());
+    nodes.run(async {
+        let addr = alice.listen(&nodes.addr(0)).await.unwrap();
+        bob.listen(&nodes.addr(1)).await.unwrap();
+        bob.connect_to(&addr).await.unwrap();
+        // They tell each other who and where they are.
+        nodes.sleep(Duration::from_secs(1)).await;
+        let known = alice.connection(&bob.peer_id()).unwrap().remote_identify().unwrap();
+        assert!(known.info().agent_version.as_ref().unwrap().starts_with("septa/"));
+        bob.disconnect(alice.peer_id()).unwrap();
+        nodes.sleep(Duration::from_secs(5)).await;
+        assert_eq!(alice.state(&bob.peer_id()), PeerState::Disconnected);
+        alice.connect(bob.peer_id()).await.unwrap();
+    });
+    nodes.end();
+}
+
+#[test]
 fn a_full_node_refuses_more_and_takes_them_when_there_is_room() {
     let config =
         Config { max_connections: 2, max_inbound: 1, high_watermark: 2, low_watermark: 1, ..Config::default() };
