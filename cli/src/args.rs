@@ -19,7 +19,8 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Connect two nodes in this process over loopback TCP and show what the connection can do.
+    /// Connect two nodes in this process over loopback TCP, show what the connection can do, then cut it and show
+    /// how one node finds the other again.
     Demo {
         /// Give up after so many seconds.
         #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
@@ -30,7 +31,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: IdCommand,
     },
-    /// Accept connections, answer ping and identify, echo streams, and print what happens.
+    /// Accept connections, keep those to chosen peers, answer ping and identify, echo streams, and print what happens.
     Listen(ListenArgs),
     /// Measure round trips with the libp2p ping protocol.
     Ping {
@@ -99,9 +100,18 @@ pub(crate) enum IdCommand {
 /// What `listen` needs.
 #[derive(Args, Debug)]
 pub(crate) struct ListenArgs {
-    /// Where to listen; may be given several times.
-    #[arg(long, value_name = "MULTIADDR", default_value = "/ip4/127.0.0.1/tcp/0")]
+    /// Where to listen; may be given several times. Without it and without --peer, on /ip4/127.0.0.1/tcp/0; with
+    /// --peer alone, nowhere.
+    #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<Multiaddr>,
+    /// Keep a connection to this peer: dial it, and again whenever it is lost, 1 s later at first and up to 5 minutes
+    /// later. The address must end in /p2p/<peer id>; may be given several times. Each change of the peer's state is
+    /// printed as one JSON object per line, with or without --json.
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) peer: Vec<Multiaddr>,
+    /// Remember peers in this file, so that those of --peer are kept in later runs without being named again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) book: Option<PathBuf>,
     /// The identity file; a new identity for this run if not given.
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,

@@ -24,6 +24,11 @@ impl Output {
         let _ = out.flush();
     }
 
+    /// Prints a JSON object on a line of its own, whichever form was asked for.
+    pub(crate) fn json_line(self, json: Value) {
+        Self { json: true }.print("", json);
+    }
+
     /// Prints a line for people only.
     pub(crate) fn note(self, text: impl std::fmt::Display) {
         if !self.json {

@@ -2,11 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use septa_core::{Identity, ProtocolId, Seed};
-use septa_driver::{Endpoint, EndpointBuilder, runtime::Runtime};
+use septa_core::{Identity, Seed};
+use septa_driver::{Endpoint, Node, NodeBuilder, node::BuildError, runtime::Runtime};
 use septa_tokio::TokioRuntime;
 
 use crate::{failure::Failure, identity_file, key_log::KeyLogFile, output::Output};
+
+/// What identify says about this program.
+const AGENT: &str = concat!("septa/", env!("CARGO_PKG_VERSION"));
 
 /// The runtime, and where to print.
 pub(crate) struct World {
@@ -35,27 +38,31 @@ impl World {
         }
     }
 
-    /// A node that serves `protocols` besides ping and identify.
-    pub(crate) fn endpoint(&self, identity: Identity, protocols: &[ProtocolId]) -> Result<Endpoint, Failure> {
-        self.build(self.builder(identity, protocols))
+    /// The configuration of a node with `identity`, whose keys go to `keylog` if there is one.
+    pub(crate) fn node(&self, identity: Identity, keylog: Option<&Path>) -> Result<NodeBuilder, Failure> {
+        let builder = Node::builder(identity).agent_version(AGENT);
+        Ok(match keylog {
+            Some(file) => builder.dangerous_key_log(KeyLogFile::open(file)?),
+            None => builder,
+        })
     }
 
-    /// The configuration of such a node.
-    pub(crate) fn builder(&self, identity: Identity, protocols: &[ProtocolId]) -> EndpointBuilder {
-        Endpoint::builder(identity)
-            .serve(protocols.iter().cloned())
-            .agent_version(concat!("septa/", env!("CARGO_PKG_VERSION")))
+    pub(crate) fn build_node(&self, builder: NodeBuilder) -> Result<Node, Failure> {
+        builder.build(self.runtime.clone()).map_err(|error| {
+            let hint = match &error {
+                BuildError::Storage(_) => "choose another --book file",
+                _ => "report this as a bug of septa",
+            };
+            Failure::new(error, hint)
+        })
     }
 
-    /// The same node, whose keys go to `file` if there is one.
-    pub(crate) fn log_keys(&self, builder: EndpointBuilder, file: Option<&Path>) -> Result<EndpointBuilder, Failure> {
-        match file {
-            Some(file) => Ok(builder.dangerous_key_log(KeyLogFile::open(file)?)),
-            None => Ok(builder),
+    /// The level below a node, for connections to whoever answers.
+    pub(crate) fn endpoint(&self, identity: Identity, keylog: Option<&Path>) -> Result<Endpoint, Failure> {
+        let mut builder = Endpoint::builder(identity).agent_version(AGENT);
+        if let Some(file) = keylog {
+            builder = builder.dangerous_key_log(KeyLogFile::open(file)?);
         }
-    }
-
-    pub(crate) fn build(&self, builder: EndpointBuilder) -> Result<Endpoint, Failure> {
         builder.build(self.runtime.clone()).map_err(|error| Failure::new(error, "report this as a bug of septa"))
     }
 }

@@ -1,10 +1,15 @@
 //! `septa demo`: two nodes in one process, over loopback TCP.
 
+mod reconnect;
+
 use std::time::{Duration, Instant};
 
-use septa_core::{ExpectedPeer, Multiaddr, ProtocolId, connection::codes};
-use septa_driver::Endpoint;
-use serde_json::json;
+use septa_core::{Multiaddr, PeerId, ProtocolId, connection::codes};
+use septa_driver::{
+    Connection, Node,
+    node::{Config, EventFilter, EventKind, IncomingStreams, PeerState},
+};
+use serde_json::{Value, json};
 
 use super::ping::milliseconds;
 use crate::{args::seconds, echo, failure::Failure, signals, world::World};
@@ -17,8 +22,9 @@ const PINGS: usize = 5;
 /// Runs the demonstration and prints what a newcomer wants to know.
 pub(crate) async fn run(world: &World, timeout: f64) -> Result<(), Failure> {
     let timeout = seconds(timeout)?;
-    let alice = world.endpoint(world.identity(None)?, &[])?;
-    let bob = world.endpoint(world.identity(None)?, &[ECHO])?;
+    let config = Config { backoff: reconnect::BACKOFF, ..Config::default() };
+    let alice = world.build_node(world.node(world.identity(None)?, None)?.config(config))?;
+    let bob = world.build_node(world.node(world.identity(None)?, None)?)?;
     let outcome = tokio::select! {
         biased;
         () = signals::stop_requested() => Err(Failure::new("interrupted", "nothing else is wrong")),
@@ -32,31 +38,37 @@ pub(crate) async fn run(world: &World, timeout: f64) -> Result<(), Failure> {
     outcome
 }
 
-#[allow(clippy::disallowed_methods, reason = "the binary measures with the real clock")]
-async fn show(world: &World, alice: &Endpoint, bob: &Endpoint) -> Result<(), Failure> {
+async fn show(world: &World, alice: &Node, bob: &Node) -> Result<(), Failure> {
     let output = world.output;
-    let loopback: Multiaddr =
-        "/ip4/127.0.0.1/tcp/0".parse().map_err(|error| Failure::new(error, "this is a bug in septa"))?;
-    let listener =
-        bob.listen(&loopback).await.map_err(|error| Failure::new(error, "check that loopback TCP works here"))?;
-    let address = super::with_peer(listener.local_addr(), bob.peer_id())?;
-    tokio::spawn(async move {
-        while let Ok(connection) = listener.accept().await {
-            while let Ok(stream) = connection.accept_stream().await {
-                tokio::spawn(echo::serve(stream));
-            }
-        }
-    });
+    tokio::spawn(serve(bob.accept(ECHO).map_err(|error| works_or(&error))?));
+    let address = bob.listen(&super::loopback()?).await.map_err(|error| works_or(&error))?;
     output.note(format_args!("Two nodes in this process, joined by loopback TCP:"));
     output.note(format_args!("  dialer    {}", alice.peer_id()));
     output.note(format_args!("  listener  {}", bob.peer_id()));
     output.note(format_args!("            {address}"));
+    let mut result = talk(world, alice, bob.peer_id(), &address).await?;
+    result["reconnect"] = reconnect::show(world, alice, bob.peer_id(), &address).await?;
+    result["dialer"] = json!(alice.peer_id().to_string());
+    result["listener"] = json!(bob.peer_id().to_string());
+    result["address"] = json!(address.to_string());
+    output.print("closed in good order: that is all", result);
+    Ok(())
+}
 
+/// Echoes every stream.
+async fn serve(mut streams: IncomingStreams) {
+    while let Some(inbound) = streams.next().await {
+        tokio::spawn(echo::serve(inbound.stream));
+    }
+}
+
+/// Shows what a connection can do, and closes it.
+#[allow(clippy::disallowed_methods, reason = "the binary measures with the real clock")]
+async fn talk(world: &World, alice: &Node, bob: PeerId, address: &Multiaddr) -> Result<Value, Failure> {
+    let output = world.output;
+    let mut gone = alice.subscribe(EventFilter::new().peer(bob).kind(EventKind::State).state(PeerState::Disconnected));
     let start = Instant::now();
-    let connection = alice
-        .connect(&address, ExpectedPeer::Exactly(bob.peer_id()))
-        .await
-        .map_err(|error| Failure::new(error, "check that loopback TCP works here"))?;
+    let connection = alice.connect_to(address).await.map_err(|error| works_or(&error))?;
     let handshake = start.elapsed();
     output.note(format_args!("connected and encrypted (TCP, Noise, Yamux) in {:.2} ms", milliseconds(handshake)));
 
@@ -76,25 +88,25 @@ async fn show(world: &World, alice: &Endpoint, bob: &Endpoint) -> Result<(), Fai
     ));
     connection.close(codes::connection::NO_ERROR);
     let reason = connection.closed().await;
-    output.print(
-        format_args!("closed in good order: {reason}"),
-        json!({
-            "ok": true,
-            "dialer": alice.peer_id().to_string(),
-            "listener": bob.peer_id().to_string(),
-            "address": address.to_string(),
-            "handshake_ms": milliseconds(handshake),
-            "agent": agent,
-            "rtt_ms": milliseconds(rtt),
-            "bytes": BYTES,
-            "streams": STREAMS,
-            "MBps": rate,
-        }),
-    );
-    Ok(())
+    gone.next().await;
+    output.note(format_args!("closed in good order: {reason}"));
+    Ok(json!({
+        "ok": true,
+        "handshake_ms": milliseconds(handshake),
+        "agent": agent,
+        "rtt_ms": milliseconds(rtt),
+        "bytes": BYTES,
+        "streams": STREAMS,
+        "MBps": rate,
+    }))
 }
 
-async fn median_ping(connection: &septa_driver::Connection) -> Result<Duration, Failure> {
+/// What fails here can only be the machine's fault.
+fn works_or(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(error, "check that loopback TCP works here")
+}
+
+async fn median_ping(connection: &Connection) -> Result<Duration, Failure> {
     let mut times = Vec::new();
     for _ in 0..PINGS {
         let rtt = connection.ping().await.map_err(|error| {
