@@ -149,7 +149,7 @@ impl NodeBuilder {
         let loaded = self.storage.as_ref().map_or(Ok(Loaded::Nothing), |storage| storage.load())?;
         let endpoint = endpoint.build(runtime.clone())?;
         let (core, loaded) = restore(config, &endpoint, &*runtime, loaded)?;
-        let keeper = Keeper::new(self.storage, limits.store_interval, core.revision());
+        let keeper = Keeper::new(self.storage, limits.store_interval, runtime.now(), core.revision());
         let node = Arc::new(NodeShared::new(endpoint.into_inner(), core, &keeper, limits));
         node.endpoint.spawn_unpin("node", NodeTask::new(node.clone(), keeper));
         Ok(Node::new(node, loaded))

@@ -14,11 +14,15 @@ use septa_core::{
 use super::shared::NodeShared;
 use crate::storage::{Storage, StorageError};
 
+/// How old a snapshot with bans may be. A restart behind which the time of day is earlier than before lengthens a ban by
+/// the age of the snapshot, since nobody knows how long it took.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
 /// Stores what has changed, at most once each interval and once more at the end.
 ///
 /// | state | left for | when |
 /// |---|---|---|
-/// | `Clean` | `Dirty` | something has changed |
+/// | `Clean` | `Dirty` | something has changed, bans have run for [`MAX_AGE`], or the node ends |
 /// | `Dirty` | `Storing` | the interval has passed, or the node ends |
 /// | `Storing` | `Clean` | it is stored |
 /// | | `Dirty` | it failed; the next try is an interval later, and there is none if the node ends |
@@ -28,6 +32,12 @@ pub(super) struct Keeper {
     /// The revision that was stored last, or is being stored.
     revision: u64,
     state: State,
+    /// When the last store began; at first, when the node did.
+    stored: Instant,
+    /// Bans run, whose rest is less each time.
+    ages: bool,
+    /// It began when the node had ended.
+    is_last: bool,
     error: Option<StorageError>,
 }
 
@@ -74,8 +84,8 @@ impl Drop for Report {
 
 impl Keeper {
     /// `revision` is what the storage holds.
-    pub(super) fn new(storage: Option<Arc<dyn Storage>>, interval: Duration, revision: u64) -> Self {
-        Self { storage, interval, revision, state: State::Clean, error: None }
+    pub(super) fn new(storage: Option<Arc<dyn Storage>>, interval: Duration, now: Instant, revision: u64) -> Self {
+        Self { storage, interval, revision, state: State::Clean, stored: now, ages: false, is_last: false, error: None }
     }
 
     pub(super) fn health(&self) -> KeeperHealth {
@@ -85,16 +95,21 @@ impl Keeper {
     /// Goes on. True if something has happened.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, node: &Arc<NodeShared>, now: Instant, ends: bool) -> bool {
         let Some(storage) = self.storage.clone() else { return false };
-        let revision = node.look(|state| state.core.revision());
+        let (revision, bans) = node.look(|state| (state.core.revision(), state.core.stats().bans));
+        self.ages = bans > 0;
         match &self.state {
-            State::Clean if revision == self.revision => false,
-            State::Clean => {
+            State::Clean if revision != self.revision => {
                 self.state = State::Dirty { due: now.saturating_add(self.interval) };
                 true
             }
+            State::Clean if self.refresh_at().is_some_and(|due| due <= now) || (ends && !self.is_last) => {
+                self.state = State::Dirty { due: now };
+                true
+            }
+            State::Clean => false,
             State::Dirty { due } if *due > now && !ends => false,
             State::Dirty { .. } => {
-                self.revision = revision;
+                (self.revision, self.stored, self.is_last) = (revision, now, ends);
                 self.state = State::Storing(store(node, storage, now));
                 true
             }
@@ -116,14 +131,19 @@ impl Keeper {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Dirty { due } => Some(due),
-            State::Clean | State::Storing(_) => None,
+            State::Clean => self.refresh_at(),
+            State::Storing(_) => None,
         }
+    }
+
+    fn refresh_at(&self) -> Option<Instant> {
+        self.ages.then(|| self.stored.saturating_add(MAX_AGE))
     }
 
     /// Nothing is left to be stored.
     pub(super) fn is_clean(&self, revision: u64) -> bool {
-        self.storage.is_none()
-            || (matches!(self.state, State::Clean) && (revision == self.revision || self.error.is_some()))
+        let is_tried = matches!(self.state, State::Clean) && self.is_last;
+        self.storage.is_none() || (is_tried && (revision == self.revision || self.error.is_some()))
     }
 }
 

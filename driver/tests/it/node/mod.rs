@@ -1,5 +1,6 @@
 //! Nodes in a small world: what they do by themselves, and what they are asked.
 
+mod clocks;
 mod connecting;
 mod events;
 mod handshake;
