@@ -66,7 +66,7 @@ pub enum ReachError {
         /// Whom.
         peer: PeerId,
         /// Why.
-        reason: CloseReason,
+        reason: Box<CloseReason>,
     },
     /// The address does not say which peer is there.
     #[error("{addr} does not name a peer: add /p2p/<peer id>")]

@@ -56,7 +56,14 @@ pub(super) struct KeeperHealth {
 
 /// What becomes of a store on a thread of its own.
 #[derive(Default)]
-struct Outcome(Mutex<(Option<Result<(), StorageError>>, Option<Waker>)>);
+struct Outcome(Mutex<OutcomeState>);
+
+#[derive(Default)]
+struct OutcomeState {
+    result: Option<Result<(), StorageError>>,
+    /// Who waits for it.
+    task: Option<Waker>,
+}
 
 /// Reports the outcome, even if the thread never gets to it.
 struct Report {
@@ -75,8 +82,8 @@ impl Drop for Report {
         let result = std::mem::replace(&mut self.result, Ok(()));
         let task = {
             let mut outcome = self.outcome.0.lock().unwrap_or_else(PoisonError::into_inner);
-            outcome.0 = Some(result);
-            outcome.1.take()
+            outcome.result = Some(result);
+            outcome.task.take()
         };
         task.into_iter().for_each(Waker::wake);
     }
@@ -149,9 +156,9 @@ impl Keeper {
 
 fn take(outcome: &Outcome, task: &Waker) -> Option<Result<(), StorageError>> {
     let mut outcome = outcome.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = outcome.0.take();
+    let result = outcome.result.take();
     if result.is_none() {
-        outcome.1 = Some(task.clone());
+        outcome.task = Some(task.clone());
     }
     result
 }

@@ -78,9 +78,12 @@ impl Node {
     pub async fn connect(&self, peer: PeerId) -> Result<Connection, ReachError> {
         let mut waiting = Reaching::join(&self.shared, peer)?;
         poll_fn(|cx| waiting.poll(cx)).await?;
-        let ended =
-            |shared: &NodeShared| ReachError::Ended { peer, state: shared.look(|state| state.core.state(&peer)) };
-        self.connection(&peer).ok_or_else(|| ended(&self.shared))
+        // The dialer may take itself for connected before it hears that it is not wanted.
+        match self.connection(&peer).map(|connection| (connection.close_reason(), connection)) {
+            Some((None, connection)) => Ok(connection),
+            Some((Some(reason), _)) => Err(ReachError::Lost { peer, reason: Box::new(reason) }),
+            None => Err(ReachError::Ended { peer, state: self.state(&peer) }),
+        }
     }
 
     /// [`connect`](Self::connect)s to the peer that `addr` names at its end, and remembers the address. What is wanted

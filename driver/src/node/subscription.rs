@@ -214,3 +214,6 @@ impl Subscriber {
         Some(event)
     }
 }
+
+#[cfg(test)]
+mod tests;
