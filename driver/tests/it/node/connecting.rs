@@ -5,8 +5,11 @@ use std::{task::Poll, time::Duration};
 use futures_util::{AsyncReadExt, future::join};
 use septa_core::connection::RefuseReason;
 use septa_driver::{
-    CloseReason, Connection, OpenStreamError, ReadError,
-    node::{AcceptError, BanSubject, Config, DialError, DialFailure, Intent, OpenError, PeerState, ReachError},
+    CloseReason, Connection, Node, OpenStreamError, ReadError,
+    node::{
+        AcceptError, BanSubject, Config, DialError, DialFailure, IncomingStreams, Intent, OpenError, PeerState,
+        ReachError, Subscription,
+    },
 };
 
 use super::{Nodes, echo_to};
@@ -230,4 +233,15 @@ fn a_full_node_refuses_more_and_takes_them_when_there_is_room() {
         nodes.nodes[2].connect_to(&addr).await.unwrap();
     });
     nodes.end();
+}
+
+#[test]
+fn handles_are_cheap_to_clone_and_go_anywhere() {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    fn moved<T: Send + 'static>() {}
+    shared::<Node>();
+    shared::<Connection>();
+    moved::<Subscription>();
+    moved::<IncomingStreams>();
+    assert!(size_of::<Node>() <= 2 * size_of::<usize>());
 }

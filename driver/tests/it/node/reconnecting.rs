@@ -130,3 +130,28 @@ fn names_are_resolved_each_time_and_the_addresses_tried_in_turn() {
     });
     nodes.end();
 }
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_the_same_order() {
+    let run = |conditions| {
+        let nodes = Nodes::new(conditions, 3);
+        nodes.serve_echo(&nodes.nodes[0]);
+        nodes.run(async {
+            let addr = nodes.nodes[0].listen(&nodes.addr(0)).await.unwrap();
+            for node in &nodes.nodes[1..] {
+                node.add_peer(nodes.peer(0), std::slice::from_ref(&addr), Intent::Persistent).unwrap();
+                until(&mut states(node, nodes.peer(0)), PeerState::Established).await;
+                echo_to(node, &nodes.peer(0), b"data").await;
+            }
+            nodes.sleep(Duration::from_secs(5)).await;
+            nodes.simulation.reset_connections();
+            nodes.sleep(Duration::from_secs(5)).await;
+        });
+        let trace = nodes.simulation.trace();
+        nodes.end();
+        trace
+    };
+    let traces: Vec<u64> = conditions(4).map(run).collect();
+    assert_eq!(traces, conditions(4).map(run).collect::<Vec<_>>());
+    assert!(traces.iter().any(|trace| *trace != traces[0]), "the seed matters");
+}
