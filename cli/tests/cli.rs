@@ -149,6 +149,8 @@ fn wrong_usage_exits_with_two() {
         &["demo", "--timeout", "-1"],
         &["perf", "/ip4/127.0.0.1/tcp/1", "--any-peer"],
         &["perf", "/ip4/127.0.0.1/tcp/1", "--any-peer", "--upload", "1.5M"],
+        &["listen", "--peer", "/ip4/127.0.0.1/tcp/1"],
+        &["listen", "--peer", "/ip4/127.0.0.1/udp/1/p2p/12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"],
     ] {
         let refused = septa(args);
         assert_eq!(refused.status.code(), Some(2), "{args:?}: {}", stderr(&refused));
@@ -174,6 +176,25 @@ fn the_demo_runs_to_its_end() {
     let last = lines.last().expect("a result");
     assert_eq!(last["ok"], true);
     assert_eq!(last["bytes"], 64 << 20);
+    let reconnect = &last["reconnect"];
+    assert_eq!(
+        reconnect["events"],
+        serde_json::json!([
+            "connecting",
+            "opened",
+            "established",
+            "closed",
+            "backoff",
+            "connecting",
+            "opened",
+            "established"
+        ])
+    );
+    assert_eq!(reconnect["lost_events"], 0);
+    let [backoff, back_after] = ["backoff_ms", "back_after_ms"].map(|field| reconnect[field].as_f64().expect("a time"));
+    // 200 ms, spread by a quarter, and looked at a moment later.
+    assert!(backoff > 0.0 && backoff <= 250.0, "{reconnect}");
+    assert!(back_after > backoff, "{reconnect}");
 }
 
 #[test]

@@ -124,9 +124,9 @@ fn refused(why: &str, output: Output) {
 
 async fn identify(node: Node, peer: PeerId, id: ConnectionId, output: Output) {
     let Some(connection) = node.connection(&peer).filter(|connection| connection.id() == Some(id)) else { return };
-    // A peer need not serve identify; then there is nothing to tell.
-    if let Ok(received) = connection.identify().await {
-        let agent = received.info.agent_version.unwrap_or_else(|| "no agent name".to_owned());
+    // The node asks each new peer. One need not answer; then there is nothing to tell.
+    if let Ok(remote) = connection.remote_identify_after(0).await {
+        let agent = remote.info().agent_version.clone().unwrap_or_else(|| "no agent name".to_owned());
         output.print(
             format_args!("identified {peer}: {}", untrusted(&agent)),
             json!({ "event": "identified", "peer": peer.to_string(), "agent": agent }),
