@@ -2,7 +2,7 @@
 //! below, and [`TokioStream`] gives a
 //! [`Stream`](septa_driver::Stream) tokio's I/O traits.
 //!
-//! `examples/echo.rs` is a whole program.
+//! `examples/node.rs` is a whole program, and `examples/echo.rs` the same one level below.
 //!
 //! The feature `aws-lc-rs`, on by default, makes AWS-LC the cryptography of endpoints whose builder names
 //! none; it needs a C compiler. Without it they use pure Rust.
