@@ -80,10 +80,11 @@ impl KeptPeers {
             let failure = told.failure.take();
             let at = failure.as_ref().and_then(|failure| failure.retry_at);
             let retry_in = match at {
-                Some(at) => Some(at.saturating_duration_since(self.node.runtime().now())),
-                None => self.node.peer_info(&peer).and_then(|info| info.retry_in),
+                Some(at) => at.saturating_duration_since(self.node.runtime().now()),
+                // Nothing, if the delay is over already.
+                None => self.node.peer_info(&peer).and_then(|info| info.retry_in).unwrap_or_default(),
             };
-            line["retry_in_ms"] = json!(retry_in.map(|delay| delay.as_nanos().div_ceil(1_000_000) as u64));
+            line["retry_in_ms"] = json!(retry_in.as_nanos().div_ceil(1_000_000) as u64);
             line["failed"] = failure.iter().flat_map(|failure| &failure.attempts).map(failed).collect();
         }
         self.output.json_line(line);
