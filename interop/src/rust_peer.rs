@@ -229,7 +229,12 @@ impl RustPeer {
 
     /// Listens on a free port of `127.0.0.1`; the address comes without `/p2p/`.
     pub async fn listen(&self) -> Result<Multiaddr, RustPeerError> {
-        self.call(Command::Listen).await?
+        self.listen_on("/ip4/127.0.0.1/tcp/0".parse().expect("an address")).await
+    }
+
+    /// Listens on `address`, say that of a peer that was there before; it comes back without `/p2p/`.
+    pub async fn listen_on(&self, address: Multiaddr) -> Result<Multiaddr, RustPeerError> {
+        self.call(|reply| Command::Listen(address, reply)).await?
     }
 
     /// Dials `address` and waits until the connection is established. With `peer`, anybody else there is
@@ -264,6 +269,12 @@ impl RustPeer {
             Ok(Err(error)) => Err(RustPeerError::Open(error.to_string())),
             Err(_) => Err(self.timed_out(WAIT)),
         }
+    }
+
+    /// Drops the node and all its sockets, as if the process had died. When this returns, nobody listens any more.
+    pub async fn kill(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
     }
 
     /// All events so far.
@@ -366,7 +377,7 @@ fn build(keypair: Keypair, config: &RustPeerConfig, events: EventLog) -> Swarm<B
 }
 
 enum Command {
-    Listen(Reply<Multiaddr>),
+    Listen(Multiaddr, Reply<Multiaddr>),
     Dial(Multiaddr, Option<PeerId>, Reply<PeerId>),
     Disconnect(PeerId, oneshot::Sender<()>),
     PushIdentify(PeerId, oneshot::Sender<()>),
@@ -397,13 +408,10 @@ impl Task {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Listen(reply) => {
-                let address = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
-                match self.swarm.listen_on(address) {
-                    Ok(listener) => self.listeners.push((listener, reply)),
-                    Err(error) => answer(reply, Err(RustPeerError::Listen(error.to_string()))),
-                }
-            }
+            Command::Listen(address, reply) => match self.swarm.listen_on(address) {
+                Ok(listener) => self.listeners.push((listener, reply)),
+                Err(error) => answer(reply, Err(RustPeerError::Listen(error.to_string()))),
+            },
             Command::Dial(address, peer, reply) => {
                 let options = match peer {
                     Some(peer) => {

@@ -10,6 +10,7 @@ mod connecting;
 mod identify_push;
 mod idle;
 mod key_types;
+mod node;
 mod peer_record;
 mod perf;
 mod services;
