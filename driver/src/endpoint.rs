@@ -289,11 +289,7 @@ impl EndpointInner {
     /// Serves the protocols of now on a connection. Asks for them under the connection's lock, so that
     /// of two changes at once the last one stays.
     fn serve_on(&self, connection: &Arc<Shared>) {
-        connection.command(|inner| {
-            if let Ok(core) = inner.core() {
-                core.serve(self.profile.protocols());
-            }
-        });
+        connection.command(|inner| inner.serve(|| self.profile.protocols()));
     }
 
     /// Tells all peers who this node is now.
@@ -375,13 +371,14 @@ impl EndpointInner {
             });
         }
         drop(connections);
-        self.idle_or_cut(deadline).await;
+        self.idle_or_cut(deadline, || {}).await;
     }
 
-    /// Waits until no task is alive, and cuts the connections off that are left at `deadline` from now.
-    pub(crate) async fn idle_or_cut(&self, deadline: Duration) {
+    /// Waits until no task is alive. At `deadline` from now it calls `cut` and cuts the connections off that are left.
+    pub(crate) async fn idle_or_cut(&self, deadline: Duration, cut: impl FnOnce()) {
         let runtime = &*self.runtime;
         if within(runtime, after(runtime, deadline), self.idle()).await.is_none() {
+            cut();
             self.live_connections().iter().for_each(Shared::kill);
             self.idle().await;
         }

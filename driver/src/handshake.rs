@@ -6,7 +6,7 @@ use septa_core::{
     connection::{CloseReason, HandshakeError},
 };
 
-use crate::connection::Connection;
+use crate::{connection::Connection, inner::Inner};
 
 /// With [`HandshakeMode::Application`](septa_core::connection::HandshakeMode::Application), both applications say who
 /// they are in words of their own, and accept or reject each other, before anything but ping and identify is served.
@@ -45,14 +45,16 @@ impl Connection {
         next.await
     }
 
-    /// Names the protocols that the peer may use once the handshake is done, besides ping and identify. Without it, it
-    /// may use all that are served.
+    /// Names the protocols that the peer may use once the handshake is done, besides ping and identify. That holds as
+    /// long as the connection does, whatever is served to others later. Without it, it may use all that are served.
     ///
     /// # Errors
     /// See [`HandshakeError`]. Nothing has changed.
     pub fn prepare(&self, protocols: impl IntoIterator<Item = ProtocolId>) -> Result<(), HandshakeError> {
         let protocols: ProtocolSet = protocols.into_iter().collect();
-        self.in_handshake(|core, now| core.prepare(now, protocols))
+        self.in_handshake(|core, now| core.prepare(now, protocols))?;
+        self.handle().shared().quietly(Inner::set_prepared);
+        Ok(())
     }
 
     /// Accepts the peer, and waits until it has done the same: then the connection is ready. If the future is dropped,

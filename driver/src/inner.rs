@@ -6,7 +6,7 @@ use std::{
 };
 
 use septa_core::{
-    Connection as Core, Instant, PeerId, ProtocolId,
+    Connection as Core, Instant, PeerId, ProtocolId, ProtocolSet,
     buf::SpareBlocks,
     connection::{CloseReason, Event, RefuseReason, StreamId, codes},
     link::{ToConnection, ToNode},
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     upgrade: Option<Upgrade>,
     /// What is due to the node to which the connection belongs, if to one.
     node: Option<NodeDue>,
+    /// The application has said what this peer may use: changes of what all may use are not for it.
+    prepared: bool,
     opened: bool,
     ending: bool,
     /// Nothing more happens on the connection.
@@ -125,6 +127,7 @@ impl Inner {
             unsent: false,
             upgrade,
             node,
+            prepared: false,
             opened: false,
             ending: false,
             over: false,
@@ -204,6 +207,20 @@ impl Inner {
     /// Whether the task should end.
     pub(crate) fn is_done(&self) -> bool {
         self.broken || self.killed || self.core.is_closed()
+    }
+
+    /// The application has said what this peer may use once the handshake is done.
+    pub(crate) fn set_prepared(&mut self) {
+        self.prepared = true;
+    }
+
+    /// Serves what all peers may use, unless this one was prepared for something else.
+    pub(crate) fn serve(&mut self, protocols: impl FnOnce() -> ProtocolSet) {
+        if !self.prepared
+            && let Ok(core) = self.core()
+        {
+            core.serve(protocols());
+        }
     }
 
     /// The next inbound stream for the application.
@@ -308,7 +325,7 @@ impl Inner {
                 Event::Open => {
                     self.opened = true;
                     self.phase.wake_into(&mut effects.woken);
-                    effects.node.handshake = self.node.is_some() && !self.core.is_ready();
+                    effects.node.handshake = self.node.is_some() && self.core.is_open() && !self.core.is_ready();
                     if let (Some(upgrade), Some(peer)) = (self.upgrade.take(), self.core.peer()) {
                         effects.upgrade = Some((upgrade, Ok(peer)));
                     }

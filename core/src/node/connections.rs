@@ -286,19 +286,16 @@ impl Node {
             }
             let _ = self.step(peer, Input::HandshakeFailed);
         }
-        if let Some(known) = self.peers.get_mut(&peer) {
-            // A listener's denial usually comes when this end is open already.
-            known.was_denied |= reason == CloseReason::DeniedByRemote;
-        }
         if let Some(since) = entry.since() {
-            self.lost(peer, since);
+            // A listener's denial usually comes when this end is open already.
+            self.lost(peer, since, reason == CloseReason::DeniedByRemote);
         }
         self.settle_duplicates(peer);
         self.settle_peer(peer);
     }
 
     /// An open connection is gone. One that lasted shows that the peer is well.
-    fn lost(&mut self, id: PeerId, since: Instant) {
+    fn lost(&mut self, id: PeerId, since: Instant, was_denied: bool) {
         let uptime = self.now.saturating_duration_since(since);
         let is_last = self.presence(&id) == super::Presence::Absent;
         let Some(peer) = self.peers.get_mut(&id) else { return };
@@ -309,6 +306,7 @@ impl Node {
         if is_last {
             if peer.effort == Effort::Idle {
                 peer.failures = peer.failures.saturating_add(1);
+                peer.was_denied = was_denied;
             }
             let _ = self.step(id, Input::Lost);
             self.end_wish_if_exhausted(id);

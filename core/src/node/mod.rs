@@ -336,6 +336,11 @@ impl Node {
         }
     }
 
+    /// The peers with a wish, an effort, a connection or a cooldown, and what each is now. Looks at all of them.
+    pub fn tracked(&self) -> impl Iterator<Item = (PeerId, PeerState)> {
+        self.peers.iter().map(|(id, peer)| (*id, self.derive(peer)))
+    }
+
     /// What a peer is to this node now.
     pub fn state(&self, peer: &PeerId) -> PeerState {
         self.peers.get(peer).map_or(PeerState::Disconnected, |entry| self.derive(entry))

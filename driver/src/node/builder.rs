@@ -36,8 +36,6 @@ pub struct NodeLimits {
     /// Connections that wait for [`Node::next_handshake`]. Stops strangers from filling memory; one more makes the node
     /// forget the one that has waited for the longest time, whose handshake then times out. Default 1024.
     pub max_waiting_handshakes: usize,
-    /// Inbound connections that wait in the queue of each listener for the node to look at them. Default 128.
-    pub accept_backlog: usize,
     /// How long changes of what is remembered are gathered before they are stored. Default 5 s.
     pub store_interval: Duration,
 }
@@ -48,7 +46,6 @@ impl Default for NodeLimits {
             max_waiting_streams: 1024,
             max_waiting_streams_per_connection: 128,
             max_waiting_handshakes: 1024,
-            accept_backlog: 128,
             store_interval: Duration::from_secs(5),
         }
     }
@@ -135,11 +132,7 @@ impl NodeBuilder {
     pub fn build(self, runtime: Arc<dyn Runtime>) -> Result<Node, BuildError> {
         let (config, limits) = (self.config, self.limits);
         // The core counts connections; nobody else refuses any.
-        let endpoint = self.endpoint.limits(Limits {
-            max_connections: usize::MAX,
-            accept_backlog: limits.accept_backlog,
-            ..Limits::default()
-        });
+        let endpoint = self.endpoint.limits(Limits { max_connections: usize::MAX, ..Limits::default() });
         let mut errors = endpoint.validate().err().unwrap_or_default();
         errors.0.extend(config.validate().map_err(ConfigError::Node).err());
         errors.0.extend(limits.errors());

@@ -1,10 +1,10 @@
 //! A node asks each peer who it is, and remembers where it says that it can be found.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use septa_core::{
     Multiaddr,
-    node::{Provenance, leading_ip},
+    node::Provenance,
     protocol::identify::{ClaimedRecord, Received},
 };
 
@@ -33,16 +33,44 @@ fn learn(node: &NodeShared, connection: &Connection, received: &Received) {
     let (peer, remote) = (connection.peer_id(), connection.remote_addr());
     // The book may be full, and the node may have ended.
     let _ = node.command(|state, now| {
+        // It may have been removed or banned since it was asked.
+        if state.core.connection_to(&peer) != connection.id() {
+            return;
+        }
         for addr in addrs.iter().filter(|addr| is_plausible(addr, &remote)) {
             let _ = state.core.add_addr(now, peer, addr, provenance);
         }
     });
 }
 
-/// A stranger must not make this node dial its own machine, or names that cost a question each.
+/// How far an address reaches: this machine, this network, or all.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Machine,
+    Network,
+    Global,
+}
+
+impl Scope {
+    fn of(addr: &Multiaddr) -> Option<Self> {
+        // Others cannot be dialed.
+        let ip = addr.socket_addr()?.ip();
+        let is_private = match ip {
+            IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+        };
+        match () {
+            () if ip.is_unspecified() => None,
+            () if ip.is_loopback() => Some(Self::Machine),
+            () if is_private => Some(Self::Network),
+            () => Some(Self::Global),
+        }
+    }
+}
+
+/// A stranger must not make this node dial its own machine or network.
 fn is_plausible(addr: &Multiaddr, remote: &Multiaddr) -> bool {
-    let is_local = |addr: &Multiaddr| leading_ip(addr).is_some_and(|ip| ip.is_loopback());
-    leading_ip(addr).is_some_and(|ip| !ip.is_unspecified()) && (!is_local(addr) || is_local(remote))
+    Scope::of(addr).is_some_and(|claimed| Scope::of(remote).is_none_or(|seen| claimed >= seen))
 }
 
 #[cfg(test)]
@@ -50,19 +78,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_neighbour_on_this_machine_may_name_an_address_of_this_machine() {
+    fn only_a_neighbour_may_name_an_address_in_the_neighbourhood() {
         let addr = |text: &str| text.parse::<Multiaddr>().unwrap();
-        let (far, near) = (addr("/ip4/203.0.113.9/tcp/9"), addr("/ip4/127.0.0.1/tcp/9"));
-        for (claimed, from_far, from_near) in [
-            ("/ip4/198.51.100.1/tcp/1", true, true),
-            ("/ip4/127.0.0.1/tcp/1", false, true),
-            ("/ip6/::1/tcp/1", false, true),
-            ("/ip4/0.0.0.0/tcp/1", false, false),
-            ("/ip6/::/tcp/1", false, false),
-            ("/dns4/example.org/tcp/1", false, false),
+        let (far, near, here) =
+            (addr("/ip4/203.0.113.9/tcp/9"), addr("/ip4/192.168.1.9/tcp/9"), addr("/ip4/127.0.0.1/tcp/9"));
+        for (claimed, expected) in [
+            ("/ip4/198.51.100.1/tcp/1", [true, true, true]),
+            ("/ip6/2001:db8::1/tcp/1", [true, true, true]),
+            ("/ip4/10.0.0.1/tcp/1", [false, true, true]),
+            ("/ip4/169.254.1.1/tcp/1", [false, true, true]),
+            ("/ip6/fd00::1/tcp/1", [false, true, true]),
+            ("/ip4/127.0.0.1/tcp/1", [false, false, true]),
+            ("/ip6/::1/tcp/1", [false, false, true]),
+            ("/ip4/0.0.0.0/tcp/1", [false; 3]),
+            ("/dns4/example.org/tcp/1", [false; 3]),
+            ("/ip4/198.51.100.1/udp/1/quic-v1", [false; 3]),
+            ("/ip4/198.51.100.1/tcp/1/ws", [false; 3]),
         ] {
-            assert_eq!(is_plausible(&addr(claimed), &far), from_far, "{claimed}");
-            assert_eq!(is_plausible(&addr(claimed), &near), from_near, "{claimed}");
+            let found = [&far, &near, &here].map(|remote| is_plausible(&addr(claimed), remote));
+            assert_eq!(found, expected, "{claimed}");
         }
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Incoming {
     max_waiting: usize,
     max_waiting_per_connection: usize,
     backlogs: Mutex<Backlogs>,
+    /// Held while what is served is looked up and applied, so that of two changes the last one stays.
+    serving: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -103,6 +105,7 @@ impl Incoming {
             max_waiting: limits.max_waiting_streams,
             max_waiting_per_connection: limits.max_waiting_streams_per_connection,
             backlogs: Mutex::default(),
+            serving: Mutex::default(),
         }
     }
 
@@ -144,8 +147,8 @@ impl Incoming {
     }
 
     fn has_room(&self, backlog: &Backlog, connection: ConnectionId) -> bool {
-        let same = backlog.waiting.iter().filter(|inbound| inbound.connection == connection).count();
-        backlog.waiting.len() < self.max_waiting && same < self.max_waiting_per_connection
+        let same = || backlog.waiting.iter().filter(|inbound| inbound.connection == connection).count();
+        backlog.waiting.len() < self.max_waiting && same() < self.max_waiting_per_connection
     }
 
     /// The node has ended.
@@ -165,6 +168,7 @@ impl Incoming {
 impl NodeShared {
     /// Serves the protocols of now.
     fn serve_incoming(&self) {
+        let _serving = self.incoming.serving.lock().unwrap_or_else(PoisonError::into_inner);
         self.endpoint.serve(self.incoming.protocols());
     }
 }

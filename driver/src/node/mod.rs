@@ -18,7 +18,13 @@ mod shared;
 mod subscription;
 mod task;
 
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::Duration,
+};
 
 pub use builder::{NodeBuilder, NodeLimits, Recollection};
 pub use error::{AcceptError, BanError, BuildError, OpenError, PeerError, ReachError, ShutDown};
@@ -37,6 +43,7 @@ use crate::{
     error::{ListenError, OpenStreamError},
     runtime::Runtime,
     stream::Stream,
+    waiters::Woken,
 };
 
 /// Tries to open a stream while its connection gives way to another one.
@@ -92,7 +99,9 @@ impl Node {
     pub async fn listen(&self, addr: &Multiaddr) -> Result<Multiaddr, ListenError> {
         let listener = self.shared.endpoint.listen(addr, Some(&self.shared)).await?;
         let local = listener.local_addr();
-        let kept = self.shared.command(|state, _| state.listeners.push(listener));
+        // If it is not kept, it is dropped when no lock is held.
+        let mut listener = Some(listener);
+        let kept = self.shared.command(|state, _| state.listeners.extend(listener.take()));
         kept.map_err(|ShutDown| ListenError::ShutDown)?;
         Ok(self.with_peer(local))
     }
@@ -179,8 +188,8 @@ impl Node {
         let mut waiting = Handshaking { shared: &self.shared, key: None };
         poll_fn(|cx| {
             waiting.shared.look(|state| match state.handshakes.pop_front() {
+                _ if state.shut_down => Poll::Ready(Err(ShutDown)),
                 Some((handle, peer)) => Poll::Ready(Ok(Connection::new(handle, peer))),
-                None if state.shut_down => Poll::Ready(Err(ShutDown)),
                 None => {
                     state.handshaking.wait(&mut waiting.key, cx.waker());
                     Poll::Pending
@@ -206,14 +215,21 @@ impl Node {
     /// May be called again and by many at once; the earliest deadline counts. Dropping the future stops nothing that was
     /// begun. Every other method fails from now on.
     pub async fn shutdown(&self, deadline: Duration) {
+        let mut woken = Woken::new();
         let listeners = self.shared.tell(|state, now| {
             state.shut_down = true;
-            state.core.shutdown(now);
+            state.handshaking.wake_into(&mut woken);
+            if !state.broken {
+                state.core.shutdown(now);
+            }
             std::mem::take(&mut state.listeners)
         });
         drop(listeners);
+        self.shared.incoming.close();
+        woken.into_iter().for_each(Waker::wake);
         let _ = self.shared.endpoint.begin_shutdown();
-        self.shared.endpoint.idle_or_cut(deadline).await;
+        let cut = || self.shared.tell(|state, _| state.is_cut = true);
+        self.shared.endpoint.idle_or_cut(deadline, cut).await;
     }
 }
 

@@ -94,8 +94,12 @@ impl Node {
     pub async fn connect_to(&self, addr: &Multiaddr) -> Result<Connection, ReachError> {
         let peer = addr.peer_id().ok_or_else(|| ReachError::NoPeer { addr: addr.clone() })?;
         let added = self.shared.command(|state, now| {
-            let intent = state.core.book().intent(&peer).unwrap_or(Intent::Dormant);
-            state.core.add_peer(now, peer, std::slice::from_ref(addr), intent)
+            if state.core.book().intent(&peer).is_none() {
+                return state.core.add_peer(now, peer, std::slice::from_ref(addr), Intent::Dormant);
+            }
+            // Without room for the address, those that are known must do.
+            let _ = state.core.add_addr(now, peer, addr, Provenance::Manual);
+            Ok(())
         })?;
         added.map_err(|error| ReachError::Refused { peer, error })?;
         self.connect(peer).await

@@ -9,7 +9,7 @@ use std::{
 
 use septa_core::{
     ConnectionId, Instant, Link, Multiaddr, PeerId,
-    link::ToNode,
+    link::{Mailbox, ToConnection, ToNode},
     node::{AttemptId, DialFailure, Endpoints, Event, Node as Core},
 };
 
@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) core: Core,
     /// The connections that the core knows, kept open until it is told that they are over.
     pub(super) connections: BTreeMap<ConnectionId, Handle>,
+    /// Messages for connections that the core knows and that are being made.
+    pub(super) early: BTreeMap<ConnectionId, Mailbox<ToConnection>>,
     pub(super) attempts: BTreeMap<AttemptId, Arc<Abort>>,
     /// Connections whose peers are to be asked who they are.
     pub(super) opened: Vec<(ConnectionId, PeerId)>,
@@ -65,6 +67,8 @@ pub(super) struct State {
     pub(super) shut_down: bool,
     /// The core panicked.
     pub(super) broken: bool,
+    /// The deadline of the shutdown is over: nothing is waited for any more.
+    pub(super) is_cut: bool,
 }
 
 /// What the task of the node is called for.
@@ -111,6 +115,7 @@ impl NodeShared {
         let state = State {
             core,
             connections: BTreeMap::new(),
+            early: BTreeMap::new(),
             attempts: BTreeMap::new(),
             opened: Vec::new(),
             listeners: Vec::new(),
@@ -123,6 +128,7 @@ impl NodeShared {
             lag: Lag::default(),
             shut_down: false,
             broken: false,
+            is_cut: false,
         };
         let (state, mail) = (Mutex::new(state), Mutex::default());
         Self { endpoint, incoming: Incoming::new(limits), state, mail }
@@ -151,6 +157,7 @@ impl NodeShared {
     pub(super) fn quietly<T>(&self, f: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = self.now();
         let mut woken = Woken::new();
+        let _on_panic = CallOnPanic(self);
         let mut state = self.lock();
         let result = f(&mut state, now);
         state.publish(&mut woken);
@@ -192,7 +199,13 @@ impl NodeShared {
         let member = Member { node: self.clone(), id };
         let (shared, reader) = self.endpoint.prepare(slot, socket, link, Owner::Node, Some(member));
         // The task of the node must find the connection when that calls.
-        self.look(|state| state.connections.insert(id, Handle::new(&shared)));
+        let early = self.look(|state| {
+            state.connections.insert(id, Handle::new(&shared));
+            state.early.remove(&id)
+        });
+        let now = self.now();
+        let early = early.into_iter().flat_map(|mut early| std::iter::from_fn(move || early.take()));
+        early.for_each(|message| shared.command(|inner| inner.handle_node(now, message)));
         self.endpoint.run(&shared, reader);
     }
 
@@ -257,6 +270,17 @@ impl NodeShared {
 
     fn lock_mail(&self) -> MutexGuard<'_, Mail> {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls the task if the core panics, so that it can tell whoever waits.
+struct CallOnPanic<'a>(&'a NodeShared);
+
+impl Drop for CallOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.call_task();
+        }
     }
 }
 

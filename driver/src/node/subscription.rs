@@ -79,7 +79,10 @@ pub struct Subscription {
 
 impl Subscription {
     pub(super) fn new(node: &Arc<NodeShared>, filter: EventFilter) -> Self {
-        let key = node.look(|state| state.subscribers.add(filter));
+        let key = node.look(|state| {
+            let shown = state.core.tracked().filter(|(_, state)| *state != PeerState::Disconnected);
+            state.subscribers.add(filter, shown.map(|(peer, _)| peer).collect())
+        });
         Self { node: node.clone(), key }
     }
 
@@ -142,9 +145,10 @@ pub(super) struct Subscriber {
 }
 
 impl Subscribers {
-    pub(super) fn add(&mut self, filter: EventFilter) -> u64 {
+    /// `shown` are the peers that are not disconnected now.
+    pub(super) fn add(&mut self, filter: EventFilter, shown: BTreeSet<PeerId>) -> u64 {
         self.last_key += 1;
-        self.subscribers.insert(self.last_key, Subscriber { filter, ..Subscriber::default() });
+        self.subscribers.insert(self.last_key, Subscriber { filter, shown, ..Subscriber::default() });
         self.last_key
     }
 
@@ -153,9 +157,13 @@ impl Subscribers {
     }
 
     pub(super) fn publish(&mut self, event: &Event, woken: &mut Woken) {
-        for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.filter.matches(event)) {
-            subscriber.push(event.clone());
-            woken.extend(subscriber.waker.take());
+        for subscriber in self.subscribers.values_mut() {
+            if subscriber.filter.matches(event) {
+                subscriber.push(event.clone());
+                woken.extend(subscriber.waker.take());
+            } else if let Event::State { peer, state } = event {
+                subscriber.hide(peer, *state);
+            }
         }
     }
 
@@ -165,10 +173,13 @@ impl Subscribers {
 
     /// False if nothing will come.
     fn wait(&mut self, key: u64, waker: &Waker) -> bool {
+        if self.closed {
+            return false;
+        }
         if let Some(subscriber) = self.subscribers.get_mut(&key) {
             subscriber.waker = Some(waker.clone());
         }
-        !self.closed
+        true
     }
 
     fn lost(&self, key: u64) -> u64 {
@@ -190,6 +201,14 @@ impl Subscriber {
             }
         }
         self.waiting.push_back(event);
+    }
+
+    /// The filter does not let a state through: what was kept of the peer is not the latest any more.
+    fn hide(&mut self, peer: &PeerId, state: PeerState) {
+        self.behind.remove(peer);
+        if state == PeerState::Disconnected {
+            self.shown.remove(peer);
+        }
     }
 
     /// Keeps a state that would be lost. It is older than all that wait.

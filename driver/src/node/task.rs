@@ -8,7 +8,7 @@ use std::{
 };
 
 use septa_core::{
-    ConnectionId, Instant, Multiaddr,
+    ConnectionId, Instant, Multiaddr, PeerId,
     link::{ToConnection, ToNode},
     node::{Action, AttemptId},
 };
@@ -143,11 +143,18 @@ impl NodeTask {
         if let Some(due) = since.into_iter().chain(late).min() {
             self.node.look(|state| state.lag.note(now, now.saturating_duration_since(due)));
         }
+        if late.is_some() {
+            // It is served now, however long it takes until the timer is armed again.
+            self.timer.reset(None);
+            self.deadline = None;
+        }
     }
 
     fn is_done(&self) -> bool {
-        let (revision, attempts) = self.node.look(|state| (state.core.revision(), state.attempts.len()));
-        attempts == 0 && self.keeper.is_clean(revision)
+        let (revision, attempts, is_cut) =
+            self.node.look(|state| (state.core.revision(), state.attempts.len(), state.is_cut));
+        // A storage that hangs must not hold up the end.
+        attempts == 0 && (is_cut || self.keeper.is_clean(revision))
     }
 }
 
@@ -158,18 +165,34 @@ impl State {
         let mut todo: Vec<Todo> = opened.into_iter().filter_map(connection).map(Todo::Identify).collect();
         while todo.len() < BATCH {
             let Some(action) = self.core.poll_action() else { break };
-            todo.extend(match action {
-                Action::Send { to, message } if message.is_last() => self.connections.remove(&to).map(Todo::Forget),
-                Action::Send { to, message } => {
-                    self.connections.get(&to).map(|handle| Todo::Send(handle.shared().clone(), message))
+            let next = match action {
+                Action::Send { to, message } if message.is_last() => {
+                    todo.extend(self.take_handshake(to).map(Todo::Forget));
+                    self.connections.remove(&to).map(Todo::Forget)
                 }
+                Action::Send { to, message } => match self.connections.get(&to) {
+                    Some(handle) => Some(Todo::Send(handle.shared().clone(), message)),
+                    None => {
+                        self.early.entry(to).or_default().put(message);
+                        None
+                    }
+                },
                 Action::Resolve { id, addr } => Some(self.attempt(id, addr, Step::Resolve)),
                 Action::StartDial { id, addr } => Some(self.attempt(id, addr, Step::Dial)),
                 Action::AbortDial { id } => self.attempts.remove(&id).map(Todo::Abort),
                 _ => None,
-            });
+            };
+            todo.extend(next);
         }
         todo
+    }
+
+    /// The place of a connection that is over among those whose handshake the application is to make.
+    fn take_handshake(&mut self, id: ConnectionId) -> Option<Handle> {
+        let handle = self.connections.get(&id)?;
+        let is_same = |(other, _): &(Handle, PeerId)| Arc::ptr_eq(other.shared(), handle.shared());
+        let index = self.handshakes.iter().position(is_same)?;
+        self.handshakes.remove(index).map(|(handle, _)| handle)
     }
 
     /// Registers an attempt, so that it can be called off even before it has begun.

@@ -180,6 +180,21 @@ fn a_lost_connection_is_made_again_and_only_one_that_lasted_forgives_failures() 
 }
 
 #[test]
+fn a_denial_counts_once_and_not_when_a_later_connection_is_lost() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.close(id, CloseReason::DeniedByRemote);
+    driver.sleep();
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    driver.wait(61 * SECOND);
+    driver.close(id, CloseReason::Eof);
+    assert!(driver.sleep().unwrap() <= Duration::from_millis(1250));
+}
+
+#[test]
 fn a_peer_that_denies_us_is_not_asked_again_soon() {
     let (mut driver, other) = known(Intent::Persistent, &[1]);
     let attempt = driver.only_dial();

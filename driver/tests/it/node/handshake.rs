@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::future::join;
 use septa_core::connection::{Config, HandshakeError, HandshakeMode};
 use septa_driver::{
-    CloseReason,
+    CloseReason, OpenStreamError,
     node::{OpenError, PeerState, ReachError},
 };
 
 use super::{Nodes, echo_to};
-use crate::world::{Conditions, ECHO, calm, conditions};
+use crate::world::{Conditions, ECHO, OTHER, calm, conditions};
 
 fn nodes(conditions: Conditions) -> Nodes {
     let handshake = HandshakeMode::Application { timeout: Duration::from_secs(30) };
@@ -47,6 +47,14 @@ fn both_applications_talk_and_accept_each_other() {
             outcome.unwrap();
             assert_eq!(alice.state(&bob.peer_id()), PeerState::Established, "{conditions:?}");
             echo_to(&alice, &bob.peer_id(), b"accepted").await;
+            // What others may use from now on is not for a peer that was prepared for less.
+            let _more = bob.accept(OTHER).unwrap();
+            let refused = alice.open_stream(&bob.peer_id(), &[OTHER, OTHER]).await;
+            assert!(
+                matches!(refused, Err(OpenError::Stream { error: OpenStreamError::Refused(_), .. })),
+                "{refused:?}"
+            );
+            echo_to(&alice, &bob.peer_id(), b"still accepted").await;
         });
         nodes.end();
     }

@@ -165,3 +165,34 @@ fn everything_that_is_wrong_with_a_configuration_is_told_at_once() {
     }
     nodes.end();
 }
+
+/// Never comes back from a store, as a disk that has gone away.
+struct Hanging;
+
+impl Storage for Hanging {
+    fn load(&self) -> Result<Loaded, StorageError> {
+        Ok(Loaded::Nothing)
+    }
+
+    fn store(&self, _: &Snapshot) -> Result<(), StorageError> {
+        unreachable!("the runtime below never runs it")
+    }
+}
+
+#[test]
+fn a_storage_that_hangs_does_not_hold_up_the_end_beyond_its_deadline() {
+    let mut nodes = Nodes::new(calm(), 1);
+    let host = Arc::new(super::hanging::Hanging::new(nodes.hosts[0].clone()));
+    let identity = Identity::from_ed25519_seed([50; 32]);
+    let node = Node::builder(identity).storage(Arc::new(Hanging)).build(host).unwrap();
+    nodes.run(async {
+        node.add_peer(nodes.peer(0), &[nodes.addr(7)], Intent::Dormant).unwrap();
+        let begin = nodes.simulation.now();
+        node.shutdown(Duration::from_secs(2)).await;
+        let took = nodes.simulation.now().saturating_duration_since(begin);
+        assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2100), "{took:?}");
+        assert_eq!(node.live_tasks(), 0);
+    });
+    nodes.nodes.push(node);
+    nodes.end();
+}

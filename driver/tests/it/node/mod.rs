@@ -4,6 +4,7 @@ mod clocks;
 mod connecting;
 mod events;
 mod handshake;
+mod hanging;
 mod keeping;
 mod reconnecting;
 mod shutting_down;

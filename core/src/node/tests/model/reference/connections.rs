@@ -211,9 +211,8 @@ impl Reference {
         if reason == Reason::HandshakeTimeout {
             self.handshake_failed(peer);
         }
-        self.peers[peer].was_denied |= reason == Reason::Denied;
         if let Some(since) = connection.since() {
-            self.lost(peer, since);
+            self.lost(peer, since, reason == Reason::Denied);
         }
         self.settle(peer);
     }
@@ -231,7 +230,7 @@ impl Reference {
         self.drain(peer);
     }
 
-    fn lost(&mut self, peer: usize, since: Instant) {
+    fn lost(&mut self, peer: usize, since: Instant, was_denied: bool) {
         if !self.is_remembered(peer) {
             return;
         }
@@ -243,6 +242,7 @@ impl Reference {
         }
         if matches!(self.peers[peer].effort, Effort::Idle) {
             self.peers[peer].failures += 1;
+            self.peers[peer].was_denied = was_denied;
             if self.retries(peer) {
                 self.wait(peer);
             }
