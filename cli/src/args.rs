@@ -105,7 +105,7 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<Multiaddr>,
     /// Keep a connection to this peer: dial it, and again whenever it is lost, 1 s later at first and up to 5 minutes
-    /// later. The address must end in /p2p/<peer id>; may be given several times. Each change of the peer's state is
+    /// later. The address must end in /p2p/PEER_ID; may be given several times. Each change of the peer's state is
     /// printed as one JSON object per line, with or without --json.
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) peer: Vec<Multiaddr>,
