@@ -71,7 +71,8 @@ impl EventFilter {
 ///
 /// At most [`MAX_WAITING_EVENTS`] wait. When one more comes, the oldest is dropped and [counted](Self::lost_events). A
 /// change of state that is dropped is not lost as long as it is the latest of its peer: it comes before the events
-/// that still wait.
+/// that still wait. Only that a peer is disconnected which this subscription has not shown in any other state is lost,
+/// so that strangers who come and go cannot fill memory.
 pub struct Subscription {
     node: Arc<NodeShared>,
     key: u64,
