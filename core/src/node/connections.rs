@@ -1,8 +1,10 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
+use core::time::Duration;
+
 use super::{
     Action, AttemptId, DialFailure, Endpoints, Event, LimitName, Misbehaviour, Node, Prefix, leading_ip,
-    transition::{Effort, Input},
+    transition::{Effort, Input, Presence},
 };
 use crate::{
     ConnectionId, Instant, Link, Multiaddr, PeerId, Role,
@@ -286,18 +288,23 @@ impl Node {
             }
             let _ = self.step(peer, Input::HandshakeFailed);
         }
-        if let Some(since) = entry.since() {
+        if entry.since().is_some() {
             // A listener's denial usually comes when this end is open already.
-            self.lost(peer, since, reason == CloseReason::DeniedByRemote);
+            self.lost(peer, &entry, reason == CloseReason::DeniedByRemote);
         }
         self.settle_duplicates(peer);
         self.settle_peer(peer);
     }
 
     /// An open connection is gone. One that lasted shows that the peer is well.
-    fn lost(&mut self, id: PeerId, since: Instant, was_denied: bool) {
-        let uptime = self.now.saturating_duration_since(since);
-        let is_last = self.presence(&id) == super::Presence::Absent;
+    fn lost(&mut self, id: PeerId, entry: &Entry, was_denied: bool) {
+        let uptime = entry.since().map_or(Duration::ZERO, |since| self.now.saturating_duration_since(since));
+        let is_last = match self.presence(&id) {
+            Presence::Absent => true,
+            // Those that are being closed are no use, however long that takes.
+            Presence::Leaving => entry.is_present(),
+            Presence::Present => false,
+        };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let backoff = self.book.backoff(&id).unwrap_or(&self.config.backoff);
         if uptime >= backoff.reset_after {

@@ -413,3 +413,24 @@ fn an_open_connection_says_where_it_is_and_a_closed_one_whether_it_was_open() {
         [(fails, false), (opens, true)]
     );
 }
+
+#[test]
+fn a_peer_whose_last_good_connection_dies_is_dialed_again_while_another_one_retires() {
+    let (small, large) = ordered();
+    let mut driver = Driver::of(large, Config::default());
+    driver.call(|node, now| node.add_peer(now, small, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    let old = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(old, small);
+    let new = driver.incoming(1);
+    driver.open(new, small);
+    // The old one is silent and is to retire, which may take long.
+    driver.sleep();
+    driver.close(new, CloseReason::Eof);
+    assert!(driver.sleep().unwrap() <= Duration::from_millis(1250));
+    let attempt = driver.only_dial();
+    driver.close(old, CloseReason::Local);
+    let newest = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(newest, small);
+    assert_eq!(driver.node.state(&small), PeerState::Established);
+}

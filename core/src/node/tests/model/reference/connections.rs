@@ -212,7 +212,7 @@ impl Reference {
             self.handshake_failed(peer);
         }
         if let Some(since) = connection.since() {
-            self.lost(peer, since, reason == Reason::Denied);
+            self.lost(peer, since, connection.is_open(), reason == Reason::Denied);
         }
         self.settle(peer);
     }
@@ -230,14 +230,14 @@ impl Reference {
         self.drain(peer);
     }
 
-    fn lost(&mut self, peer: usize, since: Instant, was_denied: bool) {
+    fn lost(&mut self, peer: usize, since: Instant, was_open: bool, was_denied: bool) {
         if !self.is_remembered(peer) {
             return;
         }
         if self.now.saturating_duration_since(since) >= self.config.backoff.reset_after {
             self.peers[peer].failures = 0;
         }
-        if !self.is_absent(peer) {
+        if self.is_present(peer) || !(was_open || self.is_absent(peer)) {
             return;
         }
         if matches!(self.peers[peer].effort, Effort::Idle) {
