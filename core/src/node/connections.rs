@@ -159,9 +159,10 @@ impl Node {
     /// Who is at the other end is known now: is it wanted?
     fn secured(&mut self, id: ConnectionId, peer: PeerId) {
         let Some(entry) = self.connections.get(&id).filter(|entry| entry.phase == Phase::Upgrading) else { return };
-        if entry.peer.is_some_and(|expected| expected != peer) {
+        if let Some(expected) = entry.peer.filter(|expected| *expected != peer) {
             // A connection lets nobody else through. If one does, it is not to be trusted.
-            return self.close_connection(id, codes::connection::PROTOCOL_ERROR);
+            self.close_connection(id, codes::connection::PROTOCOL_ERROR);
+            return self.settle_peer(expected);
         }
         let verdict = self.admit_peer(id, peer);
         let Some(entry) = self.connections.get_mut(&id) else { return };

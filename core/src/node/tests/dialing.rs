@@ -463,3 +463,18 @@ fn delays_of_a_peer_that_cannot_work_or_that_nobody_knows_are_refused() {
     let refused = driver.call(|node, now| node.set_backoff(now, peer(9), Some(Backoff::default())));
     assert_eq!(refused, Err(SetBackoffError::Book(crate::node::BookError::UnknownPeer)));
 }
+
+#[test]
+fn a_connection_that_lets_somebody_else_through_is_closed_and_the_application_told() {
+    let (mut driver, other) = known(Intent::Persistent, &[1]);
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.wait(SECOND);
+    driver.take_events();
+    driver.secure(id, peer(77));
+    let told = Event::State { peer: other, state: driver.node.state(&other) };
+    assert!(driver.take_events().contains(&told) || driver.node.state(&other) == PeerState::Connecting);
+    assert!(matches!(driver.take(id), Some(ConnectionMessage::Close { .. })));
+    driver.close(id, CloseReason::Local);
+    assert_eq!(driver.node.state(&other), PeerState::Backoff);
+}
