@@ -24,7 +24,10 @@ pub struct Config {
     /// connections does not. Beyond it further addresses share the count of their /24 (IPv6: /48), then of their /16
     /// (/32), and then are not counted.
     pub max_prefixes: usize,
-    /// Connections to one peer while it settles which one stays. Stops a peer from dialing again and again.
+    /// Connections to one peer, those that are being closed included. There is more than one only while it settles
+    /// which one stays, and while those that gave way end. Stops a peer from dialing again and again. Room for a link
+    /// that is cut again and again: with its backoff, an honest peer makes five in the 11 s for which one that gave
+    /// way may stay.
     pub max_per_peer: usize,
     /// Addresses that are being resolved or dialed at once, for all peers.
     pub max_dials: usize,
@@ -79,7 +82,7 @@ impl Default for Config {
             max_pending_inbound: 128,
             max_per_prefix: 64,
             max_prefixes: 4096,
-            max_per_peer: 3,
+            max_per_peer: 8,
             max_dials: 64,
             max_dials_per_peer: 4,
             dial_timeout: Duration::from_secs(10),

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) attempt: Option<AttemptId>,
     /// What an inbound one is counted under.
     prefix: Option<Prefix>,
+    /// It counts for [`Config::max_per_peer`](super::Config::max_per_peer), until it is over.
+    pub(super) is_admitted: bool,
     pub(super) phase: Phase,
     pub(super) outbox: Mailbox<ToConnection>,
     pub(super) report: Report,
@@ -52,7 +54,7 @@ pub(super) enum Phase {
 impl Entry {
     fn new(role: Role, peer: Option<PeerId>, attempt: Option<AttemptId>, endpoints: Endpoints) -> Self {
         let (phase, outbox, report) = (Phase::Upgrading, Mailbox::default(), Report::default());
-        Self { peer, role, endpoints, attempt, prefix: None, phase, outbox, report }
+        Self { peer, role, endpoints, attempt, prefix: None, is_admitted: false, phase, outbox, report }
     }
 
     pub(super) fn dialed(peer: PeerId, attempt: AttemptId, endpoints: Endpoints) -> Self {
@@ -166,7 +168,8 @@ impl Node {
         }
         let verdict = self.admit_peer(id, peer);
         let Some(entry) = self.connections.get_mut(&id) else { return };
-        entry.phase = if verdict.is_ok() { Phase::Admitted } else { Phase::Leaving { since: None } };
+        entry.is_admitted = verdict.is_ok();
+        entry.phase = if entry.is_admitted { Phase::Admitted } else { Phase::Leaving { since: None } };
         entry.outbox.put(ToConnection(ConnectionMessage::Admission(verdict)));
         entry.peer = Some(peer);
         let (role, remote) = (entry.role, entry.endpoints.remote.clone());
@@ -191,9 +194,9 @@ impl Node {
         }
         let known = self.peers.get(&peer);
         let others = known.map_or(0, |peer| {
-            let is_settled = |entry: &Entry| matches!(entry.phase, Phase::Admitted | Phase::Open { .. });
-            let counts = |other: &&ConnectionId| **other != id && self.connections.get(other).is_some_and(is_settled);
-            peer.connections.iter().filter(counts).count()
+            let is_admitted =
+                |other: &&ConnectionId| self.connections.get(other).is_some_and(|entry| entry.is_admitted);
+            peer.connections.iter().filter(is_admitted).count()
         });
         if self.shutting_down {
             Err(DenyReason::ShuttingDown)

@@ -121,9 +121,10 @@ fn this_node_itself_is_not_let_in() {
 
 #[test]
 fn one_peer_holds_only_so_many_connections_while_they_settle() {
-    let mut driver = Driver::of(ordered().0, Config::default());
+    let config = Config::default();
+    let mut driver = Driver::of(ordered().0, config.clone());
     let other = ordered().1;
-    for _ in 0..3 {
+    for _ in 0..config.max_per_peer {
         let id = driver.incoming(1);
         driver.open(id, other);
     }
@@ -133,6 +134,30 @@ fn one_peer_holds_only_so_many_connections_while_they_settle() {
     // A stranger is not concerned.
     let id = driver.incoming(2);
     driver.open(id, peer(9));
+}
+
+/// Else a peer that keeps its streams would hold as many as it likes, for as long as connections may retire.
+#[test]
+fn a_connection_counts_for_its_peer_until_it_is_over_however_it_ends() {
+    let (other, local) = ordered();
+    let mut driver = Driver::of(local, Config { max_per_peer: 3, ..Config::default() });
+    let first = driver.incoming(1);
+    driver.open(first, other);
+    let second = driver.incoming(1);
+    driver.open(second, other);
+    assert!(driver.node.connections[&first].is_leaving(), "this node decides, and one gives way");
+    driver.call(|node, now| node.disconnect(now, other));
+    assert!(driver.node.connections[&second].is_leaving());
+    let third = driver.incoming(1);
+    driver.open(third, other);
+
+    let fourth = driver.incoming(1);
+    driver.secure(fourth, other);
+    assert_eq!(driver.take(fourth), Some(ConnectionMessage::Admission(Err(DenyReason::Limit))));
+    driver.close(first, CloseReason::Eof);
+    let fifth = driver.incoming(1);
+    driver.secure(fifth, other);
+    assert_eq!(driver.take(fifth), Some(ConnectionMessage::Admission(Ok(()))), "the denied one does not count");
 }
 
 #[test]

@@ -363,9 +363,10 @@ impl World {
         for (id, peer) in &node.peers {
             let entries = || peer.connections.iter().map(|id| &node.connections[id]);
             assert!(entries().all(|entry| entry.peer == Some(*id)));
-            let settled =
-                |entry: &&connections::Entry| entry.is_present() || entry.phase == connections::Phase::Admitted;
-            assert!(entries().filter(settled).count() <= config.max_per_peer);
+            assert!(entries().filter(|entry| entry.is_admitted).count() <= config.max_per_peer);
+            let may_be_left_out =
+                |entry: &connections::Entry| entry.since().is_none() && entry.phase != connections::Phase::Admitted;
+            assert!(entries().all(|entry| entry.is_admitted || may_be_left_out(entry)));
             let attempts = peer.dial.as_ref().map_or(&[][..], dial::Dial::attempts);
             assert!(attempts.len() <= config.max_dials_per_peer);
         }

@@ -47,6 +47,7 @@ pub(super) fn config() -> Config {
         max_inbound: 6,
         max_pending_inbound: 4,
         max_per_prefix: 3,
+        max_per_peer: 3,
         max_dials: 3,
         max_dials_per_peer: 2,
         transient_attempts: 3,

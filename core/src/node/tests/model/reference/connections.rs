@@ -146,12 +146,12 @@ impl Reference {
         if peer == MYSELF {
             return Err(DenyReason::SelfDial);
         }
-        let settled = |connection: &&Connection| matches!(connection.phase, Phase::Admitted | Phase::Open { .. });
+        let admitted = |connection: &&Connection| connection.is_admitted;
         if self.is_banned(peer) {
             Err(DenyReason::Banned)
         } else if matches!(self.peers[peer].effort, Effort::Cooldown(_)) {
             Err(DenyReason::Cooldown)
-        } else if self.of_peer(peer).filter(settled).count() >= self.config.max_per_peer {
+        } else if self.of_peer(peer).filter(admitted).count() >= self.config.max_per_peer {
             Err(DenyReason::Limit)
         } else {
             Ok(())
