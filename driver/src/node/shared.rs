@@ -289,7 +289,7 @@ impl State {
     pub(super) fn publish(&mut self, woken: &mut Woken) {
         while let Some(event) = self.core.poll_event() {
             self.connecting.note(&event, woken);
-            self.subscribers.publish(&event, woken);
+            self.subscribers.publish(&event, self.core.book(), woken);
             if let Event::Opened { connection, peer, .. } = &event {
                 self.opened.push((*connection, *peer));
             }

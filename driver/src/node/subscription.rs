@@ -10,7 +10,7 @@ use std::{
 
 use septa_core::{
     PeerId,
-    node::{Event, EventKind, PeerState},
+    node::{Book, Event, EventKind, PeerState},
 };
 
 use super::shared::NodeShared;
@@ -71,8 +71,9 @@ impl EventFilter {
 ///
 /// At most [`MAX_WAITING_EVENTS`] wait. When one more comes, the oldest is dropped and [counted](Self::lost_events). A
 /// change of state that is dropped is not lost as long as it is the latest of its peer: it comes before the events
-/// that still wait. Only that a peer is disconnected which this subscription has not shown in any other state is lost,
-/// so that strangers who come and go cannot fill memory.
+/// that still wait. That holds for every peer that is in the book or not disconnected, and for every peer that this
+/// subscription has shown in another state. Of others, strangers who have gone, as many are kept as events may wait,
+/// and then they are forgotten, so that those who come and go cannot fill memory.
 pub struct Subscription {
     node: Arc<NodeShared>,
     key: u64,
@@ -136,9 +137,11 @@ pub(super) struct Subscribers {
 pub(super) struct Subscriber {
     filter: EventFilter,
     waiting: VecDeque<Event>,
-    /// The latest states of peers of which no other state waits. Only of those that are not disconnected, and of those
-    /// that the subscriber takes for connected: so it is bounded by what the node and the subscriber know.
+    /// The latest states of peers of which no other state waits.
     behind: BTreeMap<PeerId, PeerState>,
+    /// How many of these were of peers that somebody knows, when last the strangers among them were forgotten. With
+    /// it the map is bounded by what the node and the subscriber know, and forgetting costs little for each event.
+    known_behind: usize,
     /// Peers that are not disconnected for all the subscriber knows.
     shown: BTreeSet<PeerId>,
     lost: u64,
@@ -157,10 +160,10 @@ impl Subscribers {
         self.subscribers.remove(&key)
     }
 
-    pub(super) fn publish(&mut self, event: &Event, woken: &mut Woken) {
+    pub(super) fn publish(&mut self, event: &Event, book: &Book, woken: &mut Woken) {
         for subscriber in self.subscribers.values_mut() {
             if subscriber.filter.matches(event) {
-                subscriber.push(event.clone());
+                subscriber.push(event.clone(), book);
                 woken.extend(subscriber.waker.take());
             } else if let Event::State { peer, state } = event {
                 subscriber.hide(peer, *state);
@@ -194,11 +197,11 @@ impl Subscribers {
 }
 
 impl Subscriber {
-    fn push(&mut self, event: Event) {
+    fn push(&mut self, event: Event, book: &Book) {
         if self.waiting.len() >= MAX_WAITING_EVENTS {
             self.lost += 1;
             if let Some(Event::State { peer, state }) = self.waiting.pop_front() {
-                self.fall_behind(peer, state);
+                self.fall_behind(peer, state, book);
             }
         }
         self.waiting.push_back(event);
@@ -213,11 +216,13 @@ impl Subscriber {
     }
 
     /// Keeps a state that would be lost. It is older than all that wait.
-    fn fall_behind(&mut self, peer: PeerId, state: PeerState) {
-        if state == PeerState::Disconnected && !self.shown.contains(&peer) {
-            self.behind.remove(&peer);
-        } else {
-            self.behind.insert(peer, state);
+    fn fall_behind(&mut self, peer: PeerId, state: PeerState, book: &Book) {
+        self.behind.insert(peer, state);
+        if self.behind.len() > MAX_WAITING_EVENTS + 2 * self.known_behind {
+            self.behind.retain(|peer, state| {
+                *state != PeerState::Disconnected || self.shown.contains(peer) || book.contains(peer)
+            });
+            self.known_behind = self.behind.len();
         }
     }
 

@@ -1,9 +1,22 @@
-use septa_core::Identity;
+use septa_core::{Identity, Instant, node::BookLimits};
 
 use super::*;
 
-fn peer(seed: u8) -> PeerId {
-    Identity::from_ed25519_seed([seed; 32]).peer_id()
+fn peer(number: u16) -> PeerId {
+    let mut seed = [0; 32];
+    seed[..2].copy_from_slice(&number.to_be_bytes());
+    Identity::from_ed25519_seed(seed).peer_id()
+}
+
+fn book_of(peers: impl IntoIterator<Item = PeerId>) -> Book {
+    let mut book = Book::new(BookLimits::default());
+    peers.into_iter().for_each(|peer| book.add_peer(peer, Instant::EPOCH).unwrap());
+    book
+}
+
+/// Pushes an event to a subscriber of a node that remembers nobody.
+fn push(subscriber: &mut Subscriber, event: Event) {
+    subscriber.push(event, &book_of([]));
 }
 
 fn state(peer: PeerId, state: PeerState) -> Event {
@@ -16,10 +29,10 @@ fn all(subscriber: &mut Subscriber) -> Vec<Event> {
 
 /// Pushes everything that waits out.
 fn flood(subscriber: &mut Subscriber) {
-    let noisy = peer(200);
+    let noisy = peer(20_000);
     for _ in 0..MAX_WAITING_EVENTS / 2 {
-        subscriber.push(state(noisy, PeerState::Connecting));
-        subscriber.push(state(noisy, PeerState::Disconnected));
+        push(subscriber, state(noisy, PeerState::Connecting));
+        push(subscriber, state(noisy, PeerState::Disconnected));
     }
 }
 
@@ -28,7 +41,7 @@ fn as_many_events_wait_as_may_and_one_more_costs_the_oldest() {
     let mut subscriber = Subscriber::default();
     flood(&mut subscriber);
     assert_eq!((subscriber.waiting.len(), subscriber.lost), (MAX_WAITING_EVENTS, 0));
-    subscriber.push(state(peer(1), PeerState::Connecting));
+    push(&mut subscriber, state(peer(1), PeerState::Connecting));
     assert_eq!((subscriber.waiting.len(), subscriber.lost), (MAX_WAITING_EVENTS, 1));
 }
 
@@ -36,9 +49,9 @@ fn as_many_events_wait_as_may_and_one_more_costs_the_oldest() {
 fn the_latest_state_of_each_peer_comes_before_what_came_later() {
     let mut subscriber = Subscriber::default();
     for now in [PeerState::Connecting, PeerState::Connected, PeerState::Established] {
-        subscriber.push(state(peer(1), now));
+        push(&mut subscriber, state(peer(1), now));
     }
-    subscriber.push(state(peer(2), PeerState::Backoff));
+    push(&mut subscriber, state(peer(2), PeerState::Backoff));
     flood(&mut subscriber);
     let events = all(&mut subscriber);
     let mut first = vec![state(peer(1), PeerState::Established), state(peer(2), PeerState::Backoff)];
@@ -48,16 +61,32 @@ fn the_latest_state_of_each_peer_comes_before_what_came_later() {
     assert_eq!(subscriber.lost, 4);
 }
 
+/// With only this state let through, the subscriber has seen none of them before.
 #[test]
-fn a_peer_that_came_and_went_unseen_leaves_nothing_but_one_that_was_seen_does() {
+fn that_a_peer_of_the_book_is_gone_is_not_lost_however_many_strangers_go() {
+    let known: Vec<PeerId> = (1..=100).map(peer).collect();
+    let book = book_of(known.iter().copied());
     let mut subscriber = Subscriber::default();
-    subscriber.push(state(peer(1), PeerState::Established));
-    assert_eq!(all(&mut subscriber).len(), 1);
-    for number in 1..100 {
-        subscriber.push(state(peer(number), PeerState::Established));
-        subscriber.push(state(peer(number), PeerState::Disconnected));
+    known.iter().for_each(|peer| subscriber.push(state(*peer, PeerState::Disconnected), &book));
+    for number in 1000..1000 + 4 * MAX_WAITING_EVENTS as u16 {
+        subscriber.push(state(peer(number), PeerState::Disconnected), &book);
+        assert!(subscriber.behind.len() <= MAX_WAITING_EVENTS + 2 * known.len());
     }
-    flood(&mut subscriber);
+    let told: BTreeSet<_> = all(&mut subscriber).into_iter().filter_map(|event| event.peer()).collect();
+    assert!(known.iter().all(|peer| told.contains(peer)));
+}
+
+#[test]
+fn strangers_who_have_gone_are_kept_up_to_the_bound_and_those_that_were_shown_beyond_it() {
+    let mut subscriber = Subscriber::default();
+    push(&mut subscriber, state(peer(1), PeerState::Established));
+    assert_eq!(all(&mut subscriber).len(), 1);
+    let last = 2 * MAX_WAITING_EVENTS as u16;
+    for number in 1..=last {
+        push(&mut subscriber, state(peer(number), PeerState::Disconnected));
+    }
+    assert_eq!(subscriber.behind.len(), MAX_WAITING_EVENTS, "all of them still");
+    push(&mut subscriber, state(peer(last + 1), PeerState::Disconnected));
     assert_eq!(subscriber.behind.len(), 1, "a slow subscriber does not collect strangers");
     assert_eq!(subscriber.pop(), Some(state(peer(1), PeerState::Disconnected)));
     assert!(subscriber.shown.is_empty());
