@@ -264,6 +264,14 @@ impl Handshake {
         self.max_waiting = usize::MAX;
     }
 
+    /// The stream is gone: drops what waits to be sent, and what has come of a message that is not whole. Those that
+    /// are whole can still be taken.
+    pub fn abandon(&mut self) {
+        self.outbox = VecDeque::new();
+        self.front_sent = 0;
+        self.reader = MessageReader::new(MAX_ENCODED_LEN);
+    }
+
     /// Takes bytes off the front of `data` and returns how many; see [`Handshake`] for when it takes fewer
     /// than all. Once the handshake was rejected everything is taken and dropped.
     ///

@@ -215,6 +215,7 @@ impl Connection {
             streams.end(&mut self.events);
         }
         self.phase = Phase::Lingering(streams);
+        self.end_handshake();
         self.timers.stop(Timer::Upgrade);
         self.timers.stop(Timer::Handshake);
         self.timers.stop(Timer::Retire);
@@ -235,6 +236,7 @@ impl Connection {
             streams.end(&mut self.events);
         }
         self.phase = Phase::Closed(streams);
+        self.end_handshake();
         self.timers = TimerTable::default();
         self.clear_output = Default::default();
         self.sealed_output = Default::default();

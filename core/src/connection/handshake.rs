@@ -321,6 +321,13 @@ impl Connection {
         }
     }
 
+    /// The streams have ended: what the handshake still had to send would only fill memory.
+    pub(super) fn end_handshake(&mut self) {
+        if let Some(handshake) = &mut self.handshake {
+            handshake.machine.abandon();
+        }
+    }
+
     /// Goes on with the handshake after anything that may have changed something for it.
     ///
     /// This is the only place where it is done or fails, and the deadline is stopped here, so one of the two

@@ -513,10 +513,11 @@ impl Streams {
         self.deadlines.clear();
         let unusable = |entry: &Entry| entry.released || entry.internal || (entry.unaccepted && !entry.is_agreed());
         let ids: Vec<StreamId> = self.entries.iter().filter(|(_, entry)| unusable(entry)).map(|(id, _)| *id).collect();
-        self.session.end();
         for id in ids {
             self.forget(id, events);
         }
+        // Behind it, so that the blocks they held go, too.
+        self.session.end();
         for (id, entry) in &mut self.entries {
             entry.wake_readable(*id, events);
             entry.wake_writable(*id, events);

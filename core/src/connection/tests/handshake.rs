@@ -364,6 +364,28 @@ fn a_rejection_reaches_the_other_side_with_its_code_and_reason() {
     }
 }
 
+/// The handle of a connection that is over may live for long.
+#[test]
+fn what_was_still_to_be_said_is_not_kept_when_the_streams_have_ended() {
+    let ends: [fn(&mut Connection, Instant); 2] =
+        [|connection, now| connection.handle_io_error(now), |connection, now| connection.close(now, 0)];
+    for end in ends {
+        // A message of which half never comes.
+        let mut peer = raw_dialer_saying(&app(&[8; 1000])[..500]);
+        for _ in 0..MAX_MESSAGES {
+            peer.connection.handshake_send(peer.now, &[7; MAX_MESSAGE_LEN]).unwrap();
+        }
+        peer.receive();
+        assert!(peer.connection.memory_used() > 3 << 20, "the window takes little of it");
+        end(&mut peer.connection, peer.now);
+        peer.now = peer.now.saturating_add(Config::default().drain_timeout);
+        peer.connection.handle_timeout(peer.now);
+        peer.receive();
+        assert!(!peer.connection.is_open());
+        assert!(peer.connection.memory_used() < 4096, "{} bytes are left", peer.connection.memory_used());
+    }
+}
+
 #[test]
 fn the_rejection_leaves_before_the_goodbye() {
     let mut peer = raw_dialer_saying(b"");
