@@ -53,8 +53,8 @@ enum Scope {
 
 impl Scope {
     fn of(addr: &Multiaddr) -> Option<Self> {
-        // Others cannot be dialed.
-        let ip = addr.socket_addr()?.ip();
+        // A name could stand for anything. IPv4 inside IPv6 is dialed as IPv4.
+        let ip = addr.socket_addr()?.ip().to_canonical();
         let is_private = match ip {
             IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
             IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
@@ -81,7 +81,7 @@ mod tests {
     fn only_a_neighbour_may_name_an_address_in_the_neighbourhood() {
         let addr = |text: &str| text.parse::<Multiaddr>().unwrap();
         let (far, near, here) =
-            (addr("/ip4/203.0.113.9/tcp/9"), addr("/ip4/192.168.1.9/tcp/9"), addr("/ip4/127.0.0.1/tcp/9"));
+            (addr("/ip4/203.0.113.9/tcp/9"), addr("/ip6/::ffff:192.168.1.9/tcp/9"), addr("/ip4/127.0.0.1/tcp/9"));
         for (claimed, expected) in [
             ("/ip4/198.51.100.1/tcp/1", [true, true, true]),
             ("/ip6/2001:db8::1/tcp/1", [true, true, true]),
@@ -90,6 +90,10 @@ mod tests {
             ("/ip6/fd00::1/tcp/1", [false, true, true]),
             ("/ip4/127.0.0.1/tcp/1", [false, false, true]),
             ("/ip6/::1/tcp/1", [false, false, true]),
+            ("/ip6/::ffff:198.51.100.1/tcp/1", [true, true, true]),
+            ("/ip6/::ffff:10.0.0.1/tcp/1", [false, true, true]),
+            ("/ip6/::ffff:127.0.0.1/tcp/1", [false, false, true]),
+            ("/ip6/::ffff:0.0.0.0/tcp/1", [false; 3]),
             ("/ip4/0.0.0.0/tcp/1", [false; 3]),
             ("/dns4/example.org/tcp/1", [false; 3]),
             ("/ip4/198.51.100.1/udp/1/quic-v1", [false; 3]),
