@@ -26,8 +26,9 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Time since an epoch of the runtime's choice. Should not run backwards.
     fn now(&self) -> Instant;
 
-    /// Time since 1970. It numbers what must be newer than what an earlier process with the same
-    /// identity has said, and is used for nothing else: it may be wrong and jump.
+    /// Time since 1970. It numbers what must be newer than what an earlier process with the same identity has said, and
+    /// tells how much time has passed for bans and the address book since an earlier process has stored them. It may be
+    /// wrong and jump: then bans may last too long or not long enough, and nothing else happens.
     fn unix_time(&self) -> Duration;
 
     /// A new timer, not armed.

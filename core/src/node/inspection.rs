@@ -3,7 +3,7 @@
 //! Everything here is owned and plain: what is handed out cannot change a node, and holds nothing that is secret. Times
 //! are told as how long ago or how far ahead.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
 use super::{BanReason, BanSubject, Intent, LimitNear, Node, NodeStats, PeerState, connections::Entry};
@@ -22,8 +22,8 @@ pub struct DebugSnapshot {
     pub limits_near: Vec<LimitNear>,
     /// The peers with a wish, an effort, a connection or a cooldown, ordered by id. Others are in the book only.
     pub peers: Vec<PeerInfo>,
-    /// Connections of whom it is not known yet who is at the other end.
-    pub arriving: Vec<ConnectionInfo>,
+    /// Connections of none of them: it is not known yet who is at the other end, or it was not let in.
+    pub others: Vec<ConnectionInfo>,
     /// The bans that run.
     pub bans: Vec<BanInfo>,
     /// It wants no connections any more.
@@ -139,13 +139,14 @@ impl Node {
     /// Everything that this node is doing, as of the latest time that it was told. Takes time and memory for each peer
     /// that it has something to do with, and for each connection and ban.
     pub fn debug_snapshot(&self) -> DebugSnapshot {
-        let arriving = self.connections.iter().filter(|(_, entry)| entry.peer.is_none());
+        let listed: BTreeSet<_> = self.peers.values().flat_map(|peer| &peer.connections).copied().collect();
+        let others = self.connections.keys().filter(|id| !listed.contains(id));
         DebugSnapshot {
             local: self.local,
             stats: self.stats(),
             limits_near: self.limits_near(),
             peers: self.peers.keys().filter_map(|peer| self.peer_info(peer)).collect(),
-            arriving: arriving.filter_map(|(id, _)| self.connection_info(*id)).collect(),
+            others: others.filter_map(|id| self.connection_info(*id)).collect(),
             bans: self.ban_infos().collect(),
             shutting_down: self.shutting_down,
         }

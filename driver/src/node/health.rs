@@ -11,6 +11,9 @@ use serde::Serialize;
 use super::Node;
 use crate::error::describe;
 
+/// A store that takes longer is reported as trouble. Stops a disk that hangs from going unnoticed.
+pub const MAX_STORE_TIME: Duration = Duration::from_secs(30);
+
 /// What is wrong with a node, if something is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
@@ -21,11 +24,13 @@ pub struct Health {
     pub is_running: bool,
     /// What is listened on.
     pub listeners: Vec<ListenerHealth>,
-    /// How late the node's task has run at worst in the last half minute, or the one before too. More than some
-    /// milliseconds means that something blocks the runtime or that the machine is overloaded.
+    /// How late the node's task has run at worst in the last half minute, or the one before too, or is now. More than
+    /// some milliseconds means that something blocks the runtime or that the machine is overloaded.
     pub event_loop_lag: Duration,
     /// Why the last store failed, until one works. `None` without a storage.
     pub storage_error: Option<String>,
+    /// How long the store that is under way has taken so far. Trouble from [`MAX_STORE_TIME`] on.
+    pub storing_for: Option<Duration>,
     /// Tasks that ended in a panic, which is a bug.
     pub panicked_tasks: u64,
     /// The limits that are nearly used up. They do no harm by themselves.
@@ -49,17 +54,29 @@ impl Node {
     pub fn health(&self) -> Health {
         let now = self.shared.now();
         let panicked_tasks = self.shared.endpoint.panicked_tasks();
+        let late_now = self.shared.late_since().map(|since| now.saturating_duration_since(since));
         self.shared.look(|state| {
             let listeners: Vec<ListenerHealth> = state.listeners.iter().map(ListenerHealth::of).collect();
             let storage_error = state.keeper.error.as_ref().map(ToString::to_string);
+            let storing_for = state.keeper.storing_since.map(|since| now.saturating_duration_since(since));
             let is_running = !state.shut_down;
             let is_healthy = is_running
                 && storage_error.is_none()
+                && storing_for.is_none_or(|time| time < MAX_STORE_TIME)
                 && panicked_tasks == 0
                 && listeners.iter().all(|listener| listener.is_listening && listener.error.is_none());
-            let event_loop_lag = state.lag.worst(now);
+            let event_loop_lag = state.lag.worst(now).max(late_now.unwrap_or_default());
             let limits_near = state.core.limits_near();
-            Health { is_healthy, is_running, listeners, event_loop_lag, storage_error, panicked_tasks, limits_near }
+            Health {
+                is_healthy,
+                is_running,
+                listeners,
+                event_loop_lag,
+                storage_error,
+                storing_for,
+                panicked_tasks,
+                limits_near,
+            }
         })
     }
 
@@ -86,7 +103,7 @@ impl Node {
     pub fn debug_snapshot(&self) -> DebugSnapshot {
         let mut snapshot = self.shared.look(|state| state.core.debug_snapshot());
         let peers = snapshot.peers.iter_mut().flat_map(|peer| &mut peer.connections);
-        peers.chain(&mut snapshot.arriving).for_each(|connection| self.refresh(connection));
+        peers.chain(&mut snapshot.others).for_each(|connection| self.refresh(connection));
         snapshot
     }
 

@@ -52,6 +52,8 @@ enum State {
 pub(super) struct KeeperHealth {
     pub(super) is_used: bool,
     pub(super) error: Option<StorageError>,
+    /// When the store that is under way began.
+    pub(super) storing_since: Option<Instant>,
 }
 
 /// What becomes of a store on a thread of its own.
@@ -96,7 +98,8 @@ impl Keeper {
     }
 
     pub(super) fn health(&self) -> KeeperHealth {
-        KeeperHealth { is_used: self.storage.is_some(), error: self.error.clone() }
+        let storing_since = matches!(self.state, State::Storing(_)).then_some(self.stored);
+        KeeperHealth { is_used: self.storage.is_some(), error: self.error.clone(), storing_since }
     }
 
     /// Goes on. True if something has happened.
@@ -118,6 +121,7 @@ impl Keeper {
             State::Dirty { .. } => {
                 (self.revision, self.stored, self.is_last) = (revision, now, ends);
                 self.state = State::Storing(store(node, storage, now));
+                self.tell_health(node);
                 true
             }
             State::Storing(outcome) => {
@@ -127,11 +131,15 @@ impl Keeper {
                     Some(_) if !ends => State::Dirty { due: now.saturating_add(self.interval) },
                     _ => State::Clean,
                 };
-                let health = self.health();
-                node.look(|state| state.keeper = health);
+                self.tell_health(node);
                 true
             }
         }
+    }
+
+    fn tell_health(&self, node: &NodeShared) {
+        let health = self.health();
+        node.look(|state| state.keeper = health);
     }
 
     /// When to go on by itself.

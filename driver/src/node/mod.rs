@@ -28,7 +28,7 @@ use std::{
 
 pub use builder::{NodeBuilder, NodeLimits, Recollection};
 pub use error::{AcceptError, BanError, BuildError, OpenError, PeerError, ReachError, ShutDown};
-pub use health::{Health, ListenerHealth};
+pub use health::{Health, ListenerHealth, MAX_STORE_TIME};
 pub use incoming::{InboundStream, IncomingStreams};
 pub use septa_core::node::{
     Backoff, Ban, BanSubject, Config, DebugSnapshot, DialError, DialFailure, Event, EventKind, FailedAttempt, Intent,
@@ -187,13 +187,15 @@ impl Node {
     pub async fn next_handshake(&self) -> Result<Connection, ShutDown> {
         let mut waiting = Handshaking { shared: &self.shared, key: None };
         poll_fn(|cx| {
-            waiting.shared.look(|state| match state.handshakes.pop_front() {
-                _ if state.shut_down => Poll::Ready(Err(ShutDown)),
-                Some((handle, peer)) => Poll::Ready(Ok(Connection::new(handle, peer))),
-                None => {
-                    state.handshaking.wait(&mut waiting.key, cx.waker());
-                    Poll::Pending
+            waiting.shared.look(|state| {
+                if state.shut_down {
+                    return Poll::Ready(Err(ShutDown));
                 }
+                let Some((handle, peer)) = state.handshakes.pop_front() else {
+                    state.handshaking.wait(&mut waiting.key, cx.waker());
+                    return Poll::Pending;
+                };
+                Poll::Ready(Ok(Connection::new(handle, peer)))
             })
         })
         .await

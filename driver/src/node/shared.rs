@@ -10,7 +10,7 @@ use std::{
 use septa_core::{
     ConnectionId, Instant, Link, Multiaddr, PeerId,
     link::{Mailbox, ToConnection, ToNode},
-    node::{AttemptId, DialFailure, Endpoints, Event, Node as Core},
+    node::{AttemptId, DialFailure, Endpoints, Event, Node as Core, PeerState},
 };
 
 use super::{
@@ -243,6 +243,11 @@ impl NodeShared {
         task.into_iter().for_each(Waker::wake);
     }
 
+    /// Since when the task was to look, if it has not yet.
+    pub(super) fn late_since(&self) -> Option<Instant> {
+        self.lock_mail().woken
+    }
+
     /// The task looks: who called it, and since when it was to come.
     pub(super) fn take_calls(&self, task: &Waker) -> (Vec<ConnectionId>, Option<Instant>) {
         let mut mail = self.lock_mail();
@@ -289,7 +294,9 @@ impl State {
     pub(super) fn publish(&mut self, woken: &mut Woken) {
         while let Some(event) = self.core.poll_event() {
             self.connecting.note(&event, woken);
-            self.subscribers.publish(&event, self.core.book(), woken);
+            let core = &self.core;
+            let is_known = |peer: &PeerId| core.book().contains(peer) || core.state(peer) != PeerState::Disconnected;
+            self.subscribers.publish(&event, &is_known, woken);
             if let Event::Opened { connection, peer, .. } = &event {
                 self.opened.push((*connection, *peer));
             }

@@ -10,7 +10,7 @@ use std::{
 
 use septa_core::{
     PeerId,
-    node::{Book, Event, EventKind, PeerState},
+    node::{Event, EventKind, PeerState},
 };
 
 use super::shared::NodeShared;
@@ -55,6 +55,12 @@ impl EventFilter {
         self
     }
 
+    /// Whether a subscriber that has seen a peer in another state is told that it is disconnected.
+    fn tells_the_end(&self) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&EventKind::State))
+            && self.states.as_ref().is_none_or(|states| states.contains(&PeerState::Disconnected))
+    }
+
     /// Whether it lets `event` through.
     pub fn matches(&self, event: &Event) -> bool {
         let peer = self.peers.as_ref().is_none_or(|peers| event.peer().is_some_and(|peer| peers.contains(&peer)));
@@ -72,8 +78,9 @@ impl EventFilter {
 /// At most [`MAX_WAITING_EVENTS`] wait. When one more comes, the oldest is dropped and [counted](Self::lost_events). A
 /// change of state that is dropped is not lost as long as it is the latest of its peer: it comes before the events
 /// that still wait. That holds for every peer that is in the book or not disconnected, and for every peer that this
-/// subscription has shown in another state. Of others, strangers who have gone, as many are kept as events may wait,
-/// and then they are forgotten, so that those who come and go cannot fill memory.
+/// subscription has shown in another state and that may still be shown as disconnected. Of others, strangers who have
+/// gone, as many are kept as events may wait, and then they are forgotten, so that those who come and go cannot fill
+/// memory.
 pub struct Subscription {
     node: Arc<NodeShared>,
     key: u64,
@@ -124,6 +131,9 @@ impl fmt::Debug for Subscription {
     }
 }
 
+/// Whether a peer is in the book or not disconnected. There are only so many.
+type IsKnown<'a> = &'a dyn Fn(&PeerId) -> bool;
+
 /// All subscriptions of a node. There are as many as the application holds.
 #[derive(Default)]
 pub(super) struct Subscribers {
@@ -142,7 +152,7 @@ pub(super) struct Subscriber {
     /// How many of these were of peers that somebody knows, when last the strangers among them were forgotten. With
     /// it the map is bounded by what the node and the subscriber know, and forgetting costs little for each event.
     known_behind: usize,
-    /// Peers that are not disconnected for all the subscriber knows.
+    /// Peers that are not disconnected for all the subscriber knows, if it will be told when they are.
     shown: BTreeSet<PeerId>,
     lost: u64,
     waker: Option<Waker>,
@@ -152,6 +162,7 @@ impl Subscribers {
     /// `shown` are the peers that are not disconnected now.
     pub(super) fn add(&mut self, filter: EventFilter, shown: BTreeSet<PeerId>) -> u64 {
         self.last_key += 1;
+        let shown = if filter.tells_the_end() { shown } else { BTreeSet::new() };
         self.subscribers.insert(self.last_key, Subscriber { filter, shown, ..Subscriber::default() });
         self.last_key
     }
@@ -160,10 +171,10 @@ impl Subscribers {
         self.subscribers.remove(&key)
     }
 
-    pub(super) fn publish(&mut self, event: &Event, book: &Book, woken: &mut Woken) {
+    pub(super) fn publish(&mut self, event: &Event, is_known: IsKnown<'_>, woken: &mut Woken) {
         for subscriber in self.subscribers.values_mut() {
             if subscriber.filter.matches(event) {
-                subscriber.push(event.clone(), book);
+                subscriber.push(event.clone(), is_known);
                 woken.extend(subscriber.waker.take());
             } else if let Event::State { peer, state } = event {
                 subscriber.hide(peer, *state);
@@ -197,11 +208,11 @@ impl Subscribers {
 }
 
 impl Subscriber {
-    fn push(&mut self, event: Event, book: &Book) {
+    fn push(&mut self, event: Event, is_known: IsKnown<'_>) {
         if self.waiting.len() >= MAX_WAITING_EVENTS {
             self.lost += 1;
             if let Some(Event::State { peer, state }) = self.waiting.pop_front() {
-                self.fall_behind(peer, state, book);
+                self.fall_behind(peer, state, is_known);
             }
         }
         self.waiting.push_back(event);
@@ -216,12 +227,10 @@ impl Subscriber {
     }
 
     /// Keeps a state that would be lost. It is older than all that wait.
-    fn fall_behind(&mut self, peer: PeerId, state: PeerState, book: &Book) {
+    fn fall_behind(&mut self, peer: PeerId, state: PeerState, is_known: IsKnown<'_>) {
         self.behind.insert(peer, state);
         if self.behind.len() > MAX_WAITING_EVENTS + 2 * self.known_behind {
-            self.behind.retain(|peer, state| {
-                *state != PeerState::Disconnected || self.shown.contains(peer) || book.contains(peer)
-            });
+            self.behind.retain(|peer, _| self.shown.contains(peer) || is_known(peer));
             self.known_behind = self.behind.len();
         }
     }
@@ -232,7 +241,7 @@ impl Subscriber {
         if let Event::State { peer, state } = event {
             if state == PeerState::Disconnected {
                 self.shown.remove(&peer);
-            } else {
+            } else if self.filter.tells_the_end() {
                 self.shown.insert(peer);
             }
         }

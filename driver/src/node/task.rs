@@ -91,7 +91,7 @@ impl NodeTask {
             if is_last {
                 state.core.handle_connection_lost(now, id);
             }
-            is_last.then(|| state.connections.remove(&id))
+            is_last.then(|| (state.take_handshake(id), state.connections.remove(&id)))
         });
         drop(forgotten);
     }

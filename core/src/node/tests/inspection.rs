@@ -169,12 +169,14 @@ fn a_snapshot_for_people_shows_everything_and_survives_json() {
     let open = driver.incoming(1);
     driver.open(open, peer(13));
     let arriving = driver.incoming(2);
+    let denied = driver.incoming(3);
+    driver.secure(denied, peer(12));
     driver.wait(20 * SECOND / 10);
     let snapshot = driver.node.debug_snapshot();
     let mut tracked = [peer(10), peer(13)];
     tracked.sort_unstable();
     assert_eq!(snapshot.peers.iter().map(|info| info.peer).collect::<Vec<_>>(), tracked, "the other one does nothing");
-    assert_eq!(snapshot.arriving.iter().map(|connection| connection.id).collect::<Vec<_>>(), [arriving]);
+    assert_eq!(snapshot.others.iter().map(|connection| connection.id).collect::<Vec<_>>(), [arriving, denied]);
     assert_eq!(snapshot.bans.iter().map(|ban| ban.left).collect::<Vec<_>>(), [Some(58 * SECOND)]);
     assert_eq!((snapshot.stats, snapshot.limits_near.len()), (driver.node.stats(), 1));
     let json = serde_json::to_string(&snapshot).unwrap();

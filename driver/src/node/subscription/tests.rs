@@ -1,4 +1,4 @@
-use septa_core::{Identity, Instant, node::BookLimits};
+use septa_core::Identity;
 
 use super::*;
 
@@ -8,15 +8,9 @@ fn peer(number: u16) -> PeerId {
     Identity::from_ed25519_seed(seed).peer_id()
 }
 
-fn book_of(peers: impl IntoIterator<Item = PeerId>) -> Book {
-    let mut book = Book::new(BookLimits::default());
-    peers.into_iter().for_each(|peer| book.add_peer(peer, Instant::EPOCH).unwrap());
-    book
-}
-
-/// Pushes an event to a subscriber of a node that remembers nobody.
+/// Pushes an event to a subscriber of a node that knows nobody.
 fn push(subscriber: &mut Subscriber, event: Event) {
-    subscriber.push(event, &book_of([]));
+    subscriber.push(event, &|_| false);
 }
 
 fn state(peer: PeerId, state: PeerState) -> Event {
@@ -65,11 +59,11 @@ fn the_latest_state_of_each_peer_comes_before_what_came_later() {
 #[test]
 fn that_a_peer_of_the_book_is_gone_is_not_lost_however_many_strangers_go() {
     let known: Vec<PeerId> = (1..=100).map(peer).collect();
-    let book = book_of(known.iter().copied());
+    let is_known = |peer: &PeerId| known.contains(peer);
     let mut subscriber = Subscriber::default();
-    known.iter().for_each(|peer| subscriber.push(state(*peer, PeerState::Disconnected), &book));
+    known.iter().for_each(|peer| subscriber.push(state(*peer, PeerState::Disconnected), &is_known));
     for number in 1000..1000 + 4 * MAX_WAITING_EVENTS as u16 {
-        subscriber.push(state(peer(number), PeerState::Disconnected), &book);
+        subscriber.push(state(peer(number), PeerState::Disconnected), &is_known);
         assert!(subscriber.behind.len() <= MAX_WAITING_EVENTS + 2 * known.len());
     }
     let told: BTreeSet<_> = all(&mut subscriber).into_iter().filter_map(|event| event.peer()).collect();
@@ -90,6 +84,36 @@ fn strangers_who_have_gone_are_kept_up_to_the_bound_and_those_that_were_shown_be
     assert_eq!(subscriber.behind.len(), 1, "a slow subscriber does not collect strangers");
     assert_eq!(subscriber.pop(), Some(state(peer(1), PeerState::Disconnected)));
     assert!(subscriber.shown.is_empty());
+}
+
+/// What was seen of a stranger who left unseen would never be taken back.
+#[test]
+fn a_subscriber_that_is_not_told_who_has_gone_does_not_remember_whom_it_has_seen() {
+    for filter in [EventFilter::new().state(PeerState::Established), EventFilter::new().kind(EventKind::Opened)] {
+        let mut subscribers = Subscribers::default();
+        let key = subscribers.add(filter, [peer(0)].into());
+        let mut publish = |event| subscribers.publish(&event, &|_| false, &mut Woken::new());
+        for number in 1..100 {
+            publish(state(peer(number), PeerState::Established));
+            publish(state(peer(number), PeerState::Disconnected));
+        }
+        while subscribers.take(key).is_some() {}
+        let subscriber = &subscribers.subscribers[&key];
+        assert!(subscriber.shown.is_empty() && subscriber.behind.is_empty());
+    }
+}
+
+/// Its end is hidden, so nothing later tells that what has fallen behind is out of date.
+#[test]
+fn strangers_whose_end_is_hidden_do_not_stay_behind() {
+    let mut subscribers = Subscribers::default();
+    let key = subscribers.add(EventFilter::new().state(PeerState::Established), BTreeSet::new());
+    for number in 1..=4 * MAX_WAITING_EVENTS as u16 {
+        for now in [PeerState::Established, PeerState::Disconnected] {
+            subscribers.publish(&state(peer(number), now), &|_| false, &mut Woken::new());
+        }
+        assert!(subscribers.subscribers[&key].behind.len() <= MAX_WAITING_EVENTS);
+    }
 }
 
 #[test]

@@ -152,6 +152,24 @@ fn a_node_lives_on_when_its_clock_jumps_either_way() {
 }
 
 #[test]
+fn a_node_whose_task_does_not_get_to_run_shows_it_at_once() {
+    let mut nodes = Nodes::new(calm(), 1);
+    let clock = jumping(&nodes, 0);
+    let node = Node::builder(Identity::from_ed25519_seed([50; 32])).build(clock.clone()).unwrap();
+    nodes.run(async {
+        nodes.sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.health().event_loop_lag, Duration::ZERO);
+        node.add_peer(stranger(79), &[nodes.addr(7)], Intent::Dormant).unwrap();
+        // No other task runs before this one waits.
+        clock.set_now(7);
+        assert_eq!(node.health().event_loop_lag, Duration::from_secs(7));
+        nodes.sleep(Duration::from_secs(1)).await;
+    });
+    nodes.nodes.push(node);
+    nodes.end();
+}
+
+#[test]
 fn a_wall_clock_that_is_set_back_or_stands_before_1970_loses_and_lengthens_no_ban() {
     // What the clock shows when the first node ends, and when the second one begins.
     for (before, after) in [(100 * HOUR, 100 * HOUR), (100 * HOUR, 50 * HOUR), (100 * HOUR, -HOUR), (-HOUR, -HOUR)] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::{FutureExt, future::join};
 use septa_core::connection::{Config, HandshakeError, HandshakeMode};
 use septa_driver::{
     CloseReason, OpenStreamError,
@@ -88,6 +88,22 @@ fn a_rejected_peer_hears_it_and_stays_away_for_a_while() {
     nodes.end();
 }
 
+/// Else strangers who leave would fill the queue, and the application would find only them.
+#[test]
+fn a_connection_that_is_over_does_not_wait_for_the_application() {
+    for conditions in conditions(8) {
+        let nodes = nodes(conditions);
+        let (alice, bob) = (nodes.nodes[0].clone(), nodes.nodes[1].clone());
+        nodes.run(async {
+            let addr = bob.listen(&nodes.addr(1)).await.unwrap();
+            alice.connect_to(&addr).await.unwrap_err();
+            nodes.sleep(Duration::from_secs(20)).await;
+            assert!(bob.next_handshake().now_or_never().is_none(), "{conditions:?}");
+        });
+        nodes.end();
+    }
+}
+
 #[test]
 fn a_handshake_that_nobody_makes_times_out() {
     let nodes = nodes(calm());
@@ -95,14 +111,14 @@ fn a_handshake_that_nobody_makes_times_out() {
     nodes.run(async {
         let addr = bob.listen(&nodes.addr(1)).await.unwrap();
         let begin = nodes.simulation.now();
-        let error = alice.connect_to(&addr).await.unwrap_err();
+        let (connected, late) = join(alice.connect_to(&addr), bob.next_handshake()).await;
+        let error = connected.unwrap_err();
         assert!(matches!(error, ReachError::Ended { .. }), "{error:?}");
         let took = nodes.simulation.now().saturating_duration_since(begin);
         assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(32), "{took:?}");
         // Who comes too late finds that it is over.
-        let late = bob.next_handshake().await.unwrap();
         nodes.sleep(Duration::from_secs(5)).await;
-        assert!(matches!(late.finalize().await, Err(HandshakeError::ConnectionLost(_))));
+        assert!(matches!(late.unwrap().finalize().await, Err(HandshakeError::ConnectionLost(_))));
     });
     nodes.end();
 }

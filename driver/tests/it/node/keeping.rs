@@ -187,6 +187,11 @@ fn a_storage_that_hangs_does_not_hold_up_the_end_beyond_its_deadline() {
     let node = Node::builder(identity).storage(Arc::new(Hanging)).build(host).unwrap();
     nodes.run(async {
         node.add_peer(nodes.peer(0), &[nodes.addr(7)], Intent::Dormant).unwrap();
+        nodes.sleep(Duration::from_secs(34)).await;
+        let health = node.health();
+        assert_eq!((health.storing_for, health.is_healthy), (Some(Duration::from_secs(29)), true));
+        nodes.sleep(Duration::from_secs(1)).await;
+        assert!(!node.health().is_healthy);
         let begin = nodes.simulation.now();
         node.shutdown(Duration::from_secs(2)).await;
         let took = nodes.simulation.now().saturating_duration_since(begin);
