@@ -23,8 +23,9 @@ use crate::{Instant, Multiaddr, PeerId};
 /// Peers with their addresses and what the application noted about them.
 ///
 /// * The book never exceeds its [`BookLimits`]. To make room, the peer that was not seen for the longest
-///   time is evicted; among equals, the one with the smaller id. The addresses of one peer make room as
-///   described at [`add_addr`](Book::add_addr).
+///   time is evicted; among equals, the one with the smaller id. Those of which the application has said
+///   something, an address or metadata, come last, or strangers who come and go would push them out. The
+///   addresses of one peer make room as described at [`add_addr`](Book::add_addr).
 /// * A peer is never evicted while it is protected, persistent or pinned. Whoever is connected to a peer or
 ///   dials it holds a pin; pins are counted, and need no entry in the book.
 /// * What fails changes nothing. A `now` that runs backwards counts as the last one.
@@ -40,7 +41,7 @@ pub struct Book {
     /// Never zero. Bounded by the dials and connections of whoever pins.
     pins: BTreeMap<PeerId, u32>,
     /// Exactly the peers that may be evicted, the next one first.
-    evictable: BTreeSet<(Moment, PeerId)>,
+    evictable: BTreeSet<(Rank, PeerId)>,
     /// What all peers count, and what those count that may not be evicted.
     bytes: usize,
     kept_bytes: usize,
@@ -110,11 +111,15 @@ pub enum AddrAdded {
     },
 }
 
+/// Whether the application has said something of a peer, and when it was last seen: the smallest is evicted first.
+type Rank = (bool, Moment);
+
 /// What an entry means to the whole book.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Standing {
     cost: usize,
-    evictable_since: Option<Moment>,
+    /// If it may be evicted: when.
+    evictable: Option<Rank>,
     is_persistent: bool,
 }
 
@@ -383,7 +388,7 @@ impl Book {
     fn make_room(&mut self, peer: &PeerId, peers: usize, bytes: usize) -> Result<(), BookError> {
         let full = BookError::Full { peers: self.len() };
         let own = self.peers.get(peer).map(|entry| self.standing(peer, entry));
-        let own_bytes = own.filter(|own| own.evictable_since.is_some()).map_or(0, |own| own.cost);
+        let own_bytes = own.filter(|own| own.evictable.is_some()).map_or(0, |own| own.cost);
         let kept_bytes = self.kept_bytes.saturating_add(own_bytes);
         let kept_peers = self.len().saturating_sub(self.evictable.len());
         if kept_peers.saturating_add(peers) > self.limits.max_peers
@@ -444,14 +449,15 @@ impl Book {
     fn standing(&self, peer: &PeerId, entry: &Entry) -> Standing {
         let evictable = !entry.is_kept() && !self.pins.contains_key(peer);
         let is_persistent = entry.intent == Intent::Persistent;
-        Standing { cost: entry.cost(), evictable_since: evictable.then_some(entry.last_seen), is_persistent }
+        let rank = (entry.is_chosen(), entry.last_seen);
+        Standing { cost: entry.cost(), evictable: evictable.then_some(rank), is_persistent }
     }
 
     fn account(&mut self, peer: PeerId, standing: Standing) {
         self.bytes = self.bytes.saturating_add(standing.cost);
         self.persistent = self.persistent.saturating_add(usize::from(standing.is_persistent));
-        match standing.evictable_since {
-            Some(last_seen) => _ = self.evictable.insert((last_seen, peer)),
+        match standing.evictable {
+            Some(rank) => _ = self.evictable.insert((rank, peer)),
             None => self.kept_bytes = self.kept_bytes.saturating_add(standing.cost),
         }
     }
@@ -459,8 +465,8 @@ impl Book {
     fn unaccount(&mut self, peer: PeerId, standing: Standing) {
         self.bytes = self.bytes.saturating_sub(standing.cost);
         self.persistent = self.persistent.saturating_sub(usize::from(standing.is_persistent));
-        match standing.evictable_since {
-            Some(last_seen) => _ = self.evictable.remove(&(last_seen, peer)),
+        match standing.evictable {
+            Some(rank) => _ = self.evictable.remove(&(rank, peer)),
             None => self.kept_bytes = self.kept_bytes.saturating_sub(standing.cost),
         }
     }

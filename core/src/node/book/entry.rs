@@ -113,6 +113,11 @@ impl Entry {
         self.protected || self.intent == Intent::Persistent
     }
 
+    /// The application has said something of it.
+    pub(super) fn is_chosen(&self) -> bool {
+        !self.metadata.is_empty() || self.addrs.iter().any(|known| known.provenance == Provenance::Manual)
+    }
+
     pub(super) fn addr_mut(&mut self, addr: &Multiaddr) -> Option<&mut Address> {
         self.addrs.iter_mut().find(|known| known.addr == *addr)
     }

@@ -6,7 +6,7 @@ use core::cmp::Reverse;
 use super::{Book, BookLimits, Clocks, Entry, KnownPeer, Moment, entry::Address, without_peer};
 use crate::{
     Instant,
-    node::{Intent, WallTime},
+    node::{Intent, Provenance, WallTime},
 };
 
 /// What became of a stored book.
@@ -29,9 +29,9 @@ impl Book {
     /// A book with what [`snapshot`](Book::snapshot) gave, and how much of that could not be used.
     ///
     /// Times in the future count as now. Where the limits are smaller than what is given, the protected and
-    /// persistent peers come first, then those that were seen last, then those with the smaller id; of a peer
-    /// the addresses that would be dialed first and the smallest metadata keys. Nothing in `peers` makes this
-    /// fail. O(n log n).
+    /// persistent peers come first, then those of which the application has said something, of equals those
+    /// that were seen last, and then those with the smaller id; of a peer the addresses that would be dialed
+    /// first and the smallest metadata keys. Nothing in `peers` makes this fail. O(n log n).
     pub fn restore(limits: BookLimits, peers: Vec<KnownPeer>, now: Instant, wall: WallTime) -> (Self, Restored) {
         let mut book = Self::new(limits);
         book.tell(now);
@@ -40,7 +40,8 @@ impl Book {
         let mut entries: Vec<_> =
             peers.into_iter().map(|known| (known.peer, Moment::from_wall(known.last_seen, clocks), known)).collect();
         // A stable sort: of a peer that occurs twice in the same rank, the first one counts.
-        entries.sort_by_key(|(peer, last_seen, known)| (!is_kept(known), Reverse(*last_seen), *peer));
+        entries
+            .sort_by_key(|(peer, last_seen, known)| (!is_kept(known), !is_chosen(known), Reverse(*last_seen), *peer));
         for (peer, last_seen, known) in entries {
             if book.contains(&peer) {
                 restored.invalid = restored.invalid.saturating_add(1);
@@ -111,4 +112,8 @@ impl Restored {
 
 fn is_kept(known: &KnownPeer) -> bool {
     known.protected || known.intent == Intent::Persistent
+}
+
+fn is_chosen(known: &KnownPeer) -> bool {
+    !known.metadata.is_empty() || known.addrs.iter().any(|stored| stored.provenance == Provenance::Manual)
 }

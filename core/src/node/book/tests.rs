@@ -39,7 +39,8 @@ fn ids(book: &Book) -> Vec<PeerId> {
 fn check(book: &Book) {
     let limits = &book.limits;
     let evictable = |(id, entry): &(&PeerId, &Entry)| !entry.is_kept() && !book.pins.contains_key(*id);
-    let expected: BTreeSet<_> = book.peers.iter().filter(evictable).map(|(id, e)| (e.last_seen, *id)).collect();
+    let expected: BTreeSet<_> =
+        book.peers.iter().filter(evictable).map(|(id, e)| ((e.is_chosen(), e.last_seen), *id)).collect();
     assert_eq!(book.evictable, expected);
     assert_eq!(book.bytes, book.peers.values().map(Entry::cost).sum::<usize>());
     assert_eq!(book.kept_bytes, book.peers.iter().filter(|p| !evictable(p)).map(|(_, e)| e.cost()).sum::<usize>());
@@ -157,6 +158,26 @@ fn a_full_table_evicts_who_was_not_seen_for_the_longest_time() {
     assert_eq!(ids(&book), [peer(1), peer(3), peer(4)]);
     assert_eq!(book.evictions(), 1);
     check(&book);
+}
+
+#[test]
+fn strangers_do_not_push_out_whom_the_application_has_named_or_noted() {
+    let mut book = book(3);
+    book.add_addr(peer(1), &addr(1), Provenance::Manual, at(1)).unwrap();
+    book.add_addr(peer(2), &addr(2), Provenance::PeerRecord, at(2)).unwrap();
+    book.set_metadata(&peer(2), "name", b"x").unwrap();
+    for n in 3..10 {
+        book.add_addr(peer(n), &addr(n.into()), Provenance::PeerRecord, at(n.into())).unwrap();
+    }
+    assert_eq!(ids(&book), [peer(1), peer(2), peer(9)]);
+    book.set_metadata(&peer(2), "name", b"").unwrap();
+    book.add_addr(peer(10), &addr(10), Provenance::Manual, at(10)).unwrap();
+    assert_eq!(ids(&book), [peer(1), peer(9), peer(10)], "nobody knows it any more, and it is the older one");
+    check(&book);
+
+    let smaller = BookLimits { max_peers: 2, ..book.limits };
+    let (restored, _) = Book::restore(smaller, book.snapshot(at(11), WALL), at(11), WALL);
+    assert_eq!(ids(&restored), [peer(1), peer(10)]);
 }
 
 #[test]

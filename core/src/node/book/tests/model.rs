@@ -35,6 +35,10 @@ impl ModelPeer {
         PEER_COST + addrs + self.metadata.iter().map(|(k, v)| METADATA_COST + k.len() + v.len()).sum::<usize>()
     }
 
+    fn is_chosen(&self) -> bool {
+        !self.metadata.is_empty() || self.addrs.iter().any(|known| known.provenance == Provenance::Manual)
+    }
+
     /// The best comes first.
     fn sort(&mut self) {
         self.addrs.sort_by(|a, b| {
@@ -77,7 +81,9 @@ impl Model {
         };
         while !fits(&after) {
             let candidates = after.peers.iter().filter(|peer| peer.id != id && after.may_go(peer));
-            let Some(victim) = candidates.min_by_key(|peer| (peer.last_seen, peer.id)).map(|peer| peer.id) else {
+            let Some(victim) =
+                candidates.min_by_key(|peer| (peer.is_chosen(), peer.last_seen, peer.id)).map(|peer| peer.id)
+            else {
                 return false;
             };
             after.peers.retain(|peer| peer.id != victim);
