@@ -60,7 +60,7 @@ impl Scores {
 impl Node {
     /// Bans a peer or a network for `length`, for ever if `None`. Its connections are closed, and neither side makes new
     /// ones; efforts to reach a peer go on with its addresses outside of a banned network. A persistent peer is dialed
-    /// again when its ban is over.
+    /// again when its ban is over; behind the ban of a network, when its backoff ends.
     ///
     /// # Errors
     /// All places are taken by bans for ever. Nothing changes.

@@ -70,7 +70,7 @@ impl Node {
     /// Keeps a peer in the book, and its connections when others are closed for the watermark; or no longer.
     ///
     /// # Errors
-    /// There is no room for a peer that is not in the book yet. Nothing changes.
+    /// The peer is not in the book. Nothing changes.
     pub fn protect(&mut self, now: Instant, id: PeerId, protected: bool) -> Result<(), BookError> {
         self.advance(now);
         self.book.set_protected(&id, protected)?;

@@ -237,11 +237,14 @@ impl Node {
         if let Some(attempt) = attempt {
             self.attempt_succeeded(peer, attempt);
         }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.is_lost = false;
+        }
         let _ = self.step(peer, Input::Opened);
         self.feed();
         self.settle_duplicates(peer);
         self.settle_peer(peer);
-        self.trim();
+        self.trim_opened(id);
     }
 
     fn reported(&mut self, id: ConnectionId, report: Report) {
@@ -303,18 +306,20 @@ impl Node {
     /// An open connection is gone. One that lasted shows that the peer is well.
     fn lost(&mut self, id: PeerId, entry: &Entry, was_denied: bool) {
         let uptime = entry.since().map_or(Duration::ZERO, |since| self.now.saturating_duration_since(since));
-        let is_last = match self.presence(&id) {
-            Presence::Absent => true,
+        let presence = self.presence(&id);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let is_last = match presence {
+            Presence::Absent => entry.is_present() || !peer.is_lost,
             // Those that are being closed are no use, however long that takes.
             Presence::Leaving => entry.is_present(),
             Presence::Present => false,
         };
-        let Some(peer) = self.peers.get_mut(&id) else { return };
         let backoff = self.book.backoff(&id).unwrap_or(&self.config.backoff);
         if uptime >= backoff.reset_after {
             peer.failures = 0;
         }
         if is_last {
+            peer.is_lost = true;
             if peer.effort == Effort::Idle {
                 peer.failures = peer.failures.saturating_add(1);
                 peer.was_denied = was_denied;

@@ -23,10 +23,12 @@ pub(crate) struct Peer {
     pub(crate) failures: u32,
     /// The last effort was denied by the peer: the next delay is the longest.
     pub(crate) was_denied: bool,
+    /// That its last good connection is gone was noted. It is not lost once more when those that were leaving end.
+    pub(crate) is_lost: bool,
     /// No dial follows the [cooldown](Effort::Cooldown).
     pub(crate) called_off: bool,
     /// In the order in which they were made, at most [`Config::max_per_peer`](super::Config::max_per_peer) and those
-    /// that are being drained.
+    /// that are being dialed or were not let in.
     pub(crate) connections: Vec<ConnectionId>,
     pub(crate) settling: Option<Settling>,
     /// What the application was last told.
@@ -48,6 +50,7 @@ impl Peer {
             until: None,
             failures: 0,
             was_denied: false,
+            is_lost: false,
             called_off: false,
             connections: Vec::new(),
             settling: None,

@@ -12,8 +12,8 @@ impl Node {
     /// the grace. Misbehaving peers go first, then the newest: who floods us with connections must not push out those
     /// that have proved themselves. A transient peer is not wanted any more when it is drained, or it would be back.
     ///
-    /// If that is not enough, it tries again when the next grace ends. Until then it has nothing to do: what opens
-    /// meanwhile is younger still. So all connections are looked at once for each grace at most.
+    /// If that is not enough, it tries again when the next grace ends, and until then it has nothing to do. So all
+    /// connections are looked at once for each grace at most.
     pub(super) fn trim(&mut self) {
         if !self.is_crowded() {
             self.trim_at = None;
@@ -35,7 +35,16 @@ impl Node {
             self.settle_peer(peer);
         }
         let young = self.connections.keys().filter_map(|id| self.grace_end(*id)).filter(|end| *end > self.now);
-        self.trim_at = young.min().filter(|_| self.is_crowded());
+        // Where all that are left are to stay, there is nothing to look for.
+        self.trim_at = self.is_crowded().then(|| young.min().unwrap_or(Instant::NEVER));
+    }
+
+    /// One more connection is open.
+    pub(super) fn trim_opened(&mut self, id: ConnectionId) {
+        if let (Some(at), Some(end)) = (self.trim_at, self.grace_end(id)) {
+            self.trim_at = Some(at.min(end));
+        }
+        self.trim();
     }
 
     /// A peer may have been passed over before, but is not protected or wanted any more.

@@ -434,3 +434,21 @@ fn a_peer_whose_last_good_connection_dies_is_dialed_again_while_another_one_reti
     driver.open(newest, small);
     assert_eq!(driver.node.state(&small), PeerState::Established);
 }
+
+#[test]
+fn a_cancel_holds_when_the_connection_that_gave_way_ends_after_the_last_good_one() {
+    let (small, large) = ordered();
+    let mut driver = Driver::of(large, Config::default());
+    driver.call(|node, now| node.add_peer(now, small, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    let old = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(old, small);
+    let new = driver.incoming(1);
+    driver.open(new, small);
+    driver.sleep();
+    driver.close(new, CloseReason::Eof);
+    driver.call(|node, now| node.cancel_reconnect(now, small));
+    driver.close(old, CloseReason::Local);
+    assert_eq!(driver.node.state(&small), PeerState::Disconnected, "it was lost once, and that was called off");
+    assert_eq!(driver.node.peer_info(&small).unwrap().failures, 1);
+}

@@ -80,6 +80,21 @@ fn nobody_waits_for_a_grace_when_there_is_room_again() {
 }
 
 #[test]
+fn among_those_who_stay_nobody_is_looked_for_until_a_stranger_has_had_its_grace() {
+    let mut driver = Driver::new(config());
+    for number in 10..17 {
+        driver.call(|node, now| node.add_peer(now, peer(number), &[], Intent::Persistent)).unwrap();
+        let id = driver.incoming(number);
+        driver.open(id, peer(number));
+    }
+    assert_eq!((driver.node.trim_at, driver.node.poll_timeout()), (Some(crate::Instant::NEVER), None));
+    let stranger = driver.incoming(20);
+    driver.open(stranger, peer(20));
+    assert_eq!(driver.sleep(), Some(Config::default().trim_grace));
+    assert_eq!(trimmed(&mut driver), [stranger]);
+}
+
+#[test]
 fn who_is_not_protected_any_more_may_go_at_once() {
     let mut driver = Driver::new(config());
     for number in 10..17 {

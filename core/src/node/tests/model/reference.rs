@@ -85,6 +85,8 @@ pub(super) struct Peer {
     pub(super) effort: Effort,
     pub(super) failures: u32,
     was_denied: bool,
+    /// That its last good connection is gone was noted.
+    is_lost: bool,
     /// No dial follows the cooldown.
     is_called_off: bool,
     settling: Option<Settling>,
@@ -152,6 +154,7 @@ impl Reference {
             effort: Effort::Idle,
             failures: 0,
             was_denied: false,
+            is_lost: false,
             is_called_off: false,
             settling: None,
         };
@@ -441,7 +444,8 @@ impl Reference {
             let is_idle = matches!(self.peers[peer].effort, Effort::Idle) && self.of_peer(peer).next().is_none();
             let known = &mut self.peers[peer];
             if is_idle && known.intent != Some(Intent::Persistent) {
-                (known.intent, known.failures, known.was_denied, known.settling) = (None, 0, false, None);
+                (known.intent, known.failures, known.settling) = (None, 0, None);
+                (known.was_denied, known.is_lost) = (false, false);
             }
         }
     }

@@ -169,6 +169,7 @@ impl Reference {
         connection.attempt = None;
         let peer = connection.peer.unwrap();
         self.told.push(Told::Opened { connection: number, peer });
+        self.peers[peer].is_lost = false;
         match self.peers[peer].effort {
             Effort::Idle => {}
             Effort::Waiting(_) | Effort::Dialing(_) => {
@@ -237,9 +238,11 @@ impl Reference {
         if self.now.saturating_duration_since(since) >= self.config.backoff.reset_after {
             self.peers[peer].failures = 0;
         }
-        if self.is_present(peer) || !(was_open || self.is_absent(peer)) {
+        let is_first = was_open || (self.is_absent(peer) && !self.peers[peer].is_lost);
+        if self.is_present(peer) || !is_first {
             return;
         }
+        self.peers[peer].is_lost = true;
         if matches!(self.peers[peer].effort, Effort::Idle) {
             self.peers[peer].failures += 1;
             self.peers[peer].was_denied = was_denied;
