@@ -32,7 +32,7 @@ pub use error::{
 };
 pub use event::Event;
 pub use records::{Framed, Opened, RecordOpener, RecordSealer};
-pub use stats::Stats;
+pub use stats::{MAX_COUNTED_PROTOCOLS, ProtocolStats, Stats};
 pub use stream::Stream;
 
 pub use crate::yamux::{Priority, StreamId};
@@ -387,6 +387,12 @@ impl Connection {
     pub fn stats(&self) -> Stats {
         let session = self.streams().map(|streams| &streams.session);
         self.counters.stats(session.map(yamux::Session::stream_count), session.map(yamux::Session::stats))
+    }
+
+    /// What the streams of each protocol have moved, those of the first [`MAX_COUNTED_PROTOCOLS`]; what the connection
+    /// says for itself, as in the application's handshake, is not in it. Looks at every live stream.
+    pub fn protocol_stats(&self) -> Vec<ProtocolStats> {
+        self.streams().map_or_else(Vec::new, Streams::protocol_stats)
     }
 
     /// Bytes of all queues, buffers and tables that grow with what peers and applications do, counted by

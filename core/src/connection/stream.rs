@@ -35,12 +35,12 @@ impl Stream<'_> {
     /// Copies received bytes into `out` and returns how many; 0 is the end of the stream, if `out` is
     /// not empty. Gives the peer credit for what was read.
     pub fn read(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
-        self.read_with(|session, id| session.read(id, out))
+        self.read_with(|session, id| session.read(id, out), |count| *count)
     }
 
     /// Takes at most `max` received bytes without copying them; `None` is the end of the stream.
     pub fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, ReadError> {
-        self.read_with(|session, id| session.read_chunk(id, max))
+        self.read_with(|session, id| session.read_chunk(id, max), |chunk| chunk.as_ref().map_or(0, Bytes::len))
     }
 
     /// Copies as much of `data` as the send quota allows, at least one byte, and returns how much.
@@ -104,6 +104,7 @@ impl Stream<'_> {
     fn read_with<T>(
         &mut self,
         read: impl FnOnce(&mut yamux::Session, StreamId) -> Result<T, yamux::ReadError>,
+        len: impl FnOnce(&T) -> usize,
     ) -> Result<T, ReadError> {
         let (streams, lost) = self.connection.streams_mut();
         let Some((session, entry)) = streams.and_then(|streams| streams.held(self.id)) else {
@@ -115,6 +116,9 @@ impl Stream<'_> {
             EntryState::Negotiating(_) => Err(yamux::ReadError::Blocked),
             EntryState::Refused(reason) => return Err(ReadError::Refused(reason.clone())),
         };
+        if let Ok(read) = &outcome {
+            entry.traffic.count_received(len(read));
+        }
         outcome.map_err(|error| match (error, lost) {
             (yamux::ReadError::Blocked, Some(reason)) => ReadError::ConnectionLost(reason),
             (yamux::ReadError::Blocked, None) => {
@@ -149,7 +153,10 @@ impl Stream<'_> {
         }
         let outcome = write(session, self.id);
         match outcome {
-            Ok(1..) => streams.answered(self.id),
+            Ok(count @ 1..) => {
+                entry.traffic.count_sent(count);
+                streams.answered(self.id);
+            }
             Err(yamux::WriteError::Blocked) => entry.writable.arm(),
             _ => {}
         }

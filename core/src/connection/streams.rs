@@ -13,7 +13,7 @@ use super::{
     event::{Events, Wake},
     handshake::ApplicationHandshake,
     negotiation::Negotiation,
-    stats::Counters,
+    stats::{Counters, ProtocolCounters, ProtocolStats, Traffic},
 };
 use crate::{
     Instant, ProtocolId, ProtocolSet, Role,
@@ -43,6 +43,8 @@ pub(super) struct Streams {
     pub(super) draining: Option<u32>,
     /// The connection is lost: nothing comes or goes any more.
     lost: bool,
+    /// What the streams that are over have moved.
+    ended: ProtocolCounters,
 }
 
 /// A connection that ends when no stream is left.
@@ -73,6 +75,7 @@ pub(super) struct Entry {
     unaccepted: bool,
     /// The connection itself uses it, for the application handshake.
     internal: bool,
+    pub(super) traffic: Traffic,
 }
 
 pub(super) enum EntryState {
@@ -94,6 +97,7 @@ impl Entry {
             released: false,
             unaccepted,
             internal: false,
+            traffic: Traffic::default(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Streams {
             retiring: None,
             draining: None,
             lost: false,
+            ended: ProtocolCounters::default(),
         }
     }
 
@@ -491,8 +496,22 @@ impl Streams {
         self.session.release(id);
         if let Some(entry) = self.entries.remove(&id) {
             self.deadlines.remove(&(entry.deadline, id));
+            if let EntryState::Agreed(protocol) = &entry.state {
+                self.ended.add(protocol, entry.traffic);
+            }
         }
         events.remove_stream(id);
+    }
+
+    /// What has been moved by protocol, by streams that live and streams that are over.
+    pub(super) fn protocol_stats(&self) -> Vec<ProtocolStats> {
+        let mut all = self.ended.clone();
+        for entry in self.entries.values().filter(|entry| !entry.internal) {
+            if let EntryState::Agreed(protocol) = &entry.state {
+                all.add(protocol, entry.traffic);
+            }
+        }
+        all.into_stats()
     }
 
     /// An event's turn has come: its condition may be armed again. False if it is outdated.
@@ -548,7 +567,7 @@ impl Streams {
         let entries = self.entries.len().saturating_mul(size_of::<(StreamId, Entry)>());
         let deadlines = self.deadlines.len().saturating_mul(size_of::<(Instant, StreamId)>());
         let incoming = self.incoming.capacity().saturating_mul(size_of::<StreamId>());
-        [size_of::<Self>(), entries, deadlines, incoming]
+        [size_of::<Self>(), entries, deadlines, incoming, self.ended.memory_used()]
             .into_iter()
             .fold(self.session.memory_used(), usize::saturating_add)
     }

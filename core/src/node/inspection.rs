@@ -7,7 +7,10 @@ use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
 use super::{BanReason, BanSubject, Intent, LimitNear, Node, NodeStats, PeerState, connections::Entry};
-use crate::{ConnectionId, Multiaddr, PeerId, Role, connection::Stats};
+use crate::{
+    ConnectionId, Multiaddr, PeerId, Role,
+    connection::{ProtocolStats, Stats},
+};
 
 /// Everything that a node is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +81,8 @@ pub struct ConnectionInfo {
     pub rtt: Option<Duration>,
     /// What it counted when it reported last; nothing if it never did.
     pub stats: Stats,
+    /// What its streams have moved by protocol. It does not report that: who drives the node asks the connection.
+    pub protocols: Vec<ProtocolStats>,
 }
 
 /// How far a connection has come.
@@ -163,6 +168,7 @@ impl Node {
             age: entry.since().map(|since| self.now.saturating_duration_since(since)),
             rtt: entry.report.rtt,
             stats: entry.report.stats,
+            protocols: Vec::new(),
         })
     }
 

@@ -8,7 +8,7 @@ use serde::{
     de::{Error, Visitor},
 };
 
-use crate::{Multiaddr, PeerId, node::Prefix};
+use crate::{Multiaddr, PeerId, ProtocolId, node::Prefix};
 
 /// Reads what is text in every format.
 struct TextVisitor<T>(PhantomData<T>);
@@ -41,7 +41,7 @@ macro_rules! text_form {
     )*};
 }
 
-text_form!(PeerId, Multiaddr, Prefix);
+text_form!(PeerId, Multiaddr, Prefix, ProtocolId);
 
 /// Text to base64url: what an application notes may be any bytes.
 pub(super) mod metadata {

@@ -113,7 +113,7 @@ impl Node {
         if let Some(handle) = handle {
             handle.shared().task(|inner| {
                 if let Ok(core) = inner.core() {
-                    (info.rtt, info.stats) = (core.rtt(), core.stats());
+                    (info.rtt, info.stats, info.protocols) = (core.rtt(), core.stats(), core.protocol_stats());
                 }
             });
         }

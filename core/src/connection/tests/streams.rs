@@ -34,6 +34,52 @@ fn a_stream_carries_bytes_both_ways_and_ends_in_two_halves() {
 }
 
 #[test]
+fn what_is_read_and_written_counts_for_the_protocol_while_the_stream_lives_and_afterwards() {
+    let mut pair = open_pair();
+    let counted = |pair: &mut Pair, end: End| -> Vec<(ProtocolId, u64, u64, u64)> {
+        let stats = pair.connection(end).protocol_stats();
+        stats.into_iter().map(|s| (s.protocol, s.streams, s.bytes_received, s.bytes_sent)).collect()
+    };
+    assert_eq!(counted(&mut pair, End::Dialer), []);
+    for round in 0..3 {
+        let id = open_stream(&mut pair, End::Dialer);
+        pair.dialer.connection.stream(id).write(&[7; 1000]).unwrap();
+        assert_eq!(counted(&mut pair, End::Dialer), [(ECHO, round + 1, 0, (round + 1) * 1000)]);
+        pair.settle();
+        assert_eq!(counted(&mut pair, End::Listener), [(ECHO, round + 1, round * 1000, round * 10)], "unread");
+        assert_eq!(read_all(&mut pair.listener.connection, id).0.len(), 1000);
+        pair.listener.connection.stream(id).write_chunk(&mut bytes::Bytes::from_static(&[8; 10])).unwrap();
+        pair.settle();
+        assert_eq!(pair.dialer.connection.stream(id).read_chunk(100).unwrap().unwrap().len(), 10);
+        for end in End::BOTH {
+            pair.connection(end).stream(id).release();
+        }
+        pair.settle();
+    }
+    assert_eq!(counted(&mut pair, End::Dialer), [(ECHO, 3, 30, 3000)]);
+    assert_eq!(counted(&mut pair, End::Listener), [(ECHO, 3, 3000, 30)]);
+}
+
+#[test]
+fn only_so_many_protocols_are_counted() {
+    let name = |number: usize| ProtocolId::new(&alloc::format!("/test/{number}")).unwrap();
+    let protocols: Vec<ProtocolId> = (0..=MAX_COUNTED_PROTOCOLS).map(name).collect();
+    let mut pair = Pair::open(PairConfig { listener: serving(&protocols), ..PairConfig::default() });
+    for protocol in &protocols {
+        let now = pair.now;
+        let id = pair.dialer.connection.open(now, core::slice::from_ref(protocol)).unwrap();
+        pair.settle();
+        assert_eq!(pair.listener.connection.accept(), Some(id));
+        pair.listener.connection.stream(id).release();
+        pair.dialer.connection.stream(id).release();
+        pair.settle();
+    }
+    let counted: Vec<ProtocolId> =
+        pair.listener.connection.protocol_stats().into_iter().map(|stats| stats.protocol).collect();
+    assert_eq!(counted, protocols[..MAX_COUNTED_PROTOCOLS]);
+}
+
+#[test]
 fn one_protocol_is_proposed_optimistically_with_the_data_behind_it() {
     let mut pair = open_pair();
     let now = pair.now;

@@ -28,6 +28,9 @@ fn two_nodes_reach_each_other_and_exchange_data() {
             assert_eq!(alice.state(&bob.peer_id()), PeerState::Established, "{conditions:?}");
             echo_to(&alice, &bob.peer_id(), &pattern(20_000)).await;
             assert_eq!(bob.state(&alice.peer_id()), PeerState::Established);
+            let info = alice.peer_info(&bob.peer_id()).unwrap();
+            let echo = info.connections[0].protocols.iter().find(|stats| stats.protocol == ECHO).unwrap();
+            assert_eq!((echo.streams, echo.bytes_sent, echo.bytes_received), (1, 20_000, 20_000));
         });
         drop((alice, bob));
         nodes.end();
