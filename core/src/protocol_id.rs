@@ -32,6 +32,12 @@ impl ProtocolId {
         if is_valid(name.as_bytes()) { Ok(Self(Repr::Shared(name.into()))) } else { Err(InvalidProtocolId) }
     }
 
+    /// Copies a name that was made from valid parts.
+    pub(crate) fn from_checked(name: &str) -> Self {
+        debug_assert!(is_valid(name.as_bytes()), "not a protocol name");
+        Self(Repr::Shared(name.into()))
+    }
+
     /// A name known when the program is compiled; does not allocate.
     ///
     /// # Panics

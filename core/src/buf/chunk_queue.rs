@@ -94,6 +94,11 @@ impl ChunkQueue {
         }
     }
 
+    /// The first contiguous unread bytes without copying them, if they are shared.
+    pub(super) fn front_shared(&self) -> Option<Bytes> {
+        if let Some(Block::Frozen { bytes, .. }) = self.blocks.front() { Some(bytes.clone()) } else { None }
+    }
+
     /// Copies out as much as fits and returns how much that was.
     pub(crate) fn read(&mut self, out: &mut [u8], spares: &mut SpareBlocks) -> usize {
         let mut copied: usize = 0;

@@ -12,6 +12,9 @@ use super::{block::SpareBlocks, chunk_queue::ChunkQueue};
 pub(crate) struct SendQueue(ChunkQueue);
 
 impl SendQueue {
+    /// Shorter chunks are copied: an entry of the table and a reference would cost more than the copy.
+    pub(crate) const MIN_SHARED_LEN: usize = 1024;
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -36,7 +39,7 @@ impl SendQueue {
     /// Takes as much off the front of `data` as fits in `quota` and returns how much that was.
     pub(crate) fn write_chunk(&mut self, data: &mut Bytes, quota: usize, spares: &mut SpareBlocks) -> usize {
         let part = data.split_to(quota.saturating_sub(self.len()).min(data.len()));
-        if part.len() < MIN_SHARED_LEN {
+        if part.len() < Self::MIN_SHARED_LEN {
             self.0.append_outgoing(&part, spares);
             return part.len();
         }
@@ -52,12 +55,32 @@ impl SendQueue {
         copied
     }
 
+    /// The first contiguous bytes; empty if there are none.
+    pub(crate) fn front(&self) -> &[u8] {
+        self.0.front()
+    }
+
+    /// The first contiguous bytes without copying them, if they are shared.
+    pub(crate) fn front_shared(&self) -> Option<Bytes> {
+        self.0.front_shared()
+    }
+
+    /// Takes at most `max` contiguous bytes; `None` if there are none or `max` is 0.
+    pub(crate) fn take_chunk(&mut self, max: usize, spares: &mut SpareBlocks) -> Option<Bytes> {
+        let chunk = self.0.take_chunk(max, spares);
+        self.0.take_released();
+        chunk
+    }
+
+    /// Drops the first `n` bytes, or all if there are fewer.
+    pub(crate) fn consume(&mut self, n: usize, spares: &mut SpareBlocks) {
+        self.0.consume(n, spares);
+        self.0.take_released();
+    }
+
     /// Drops everything.
     pub(crate) fn clear(&mut self, spares: &mut SpareBlocks) {
         self.0.clear(spares);
         self.0.take_released();
     }
 }
-
-/// Shorter chunks are copied: an entry of the table and a reference would cost more than the copy.
-const MIN_SHARED_LEN: usize = 1024;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::varint;
 
@@ -123,6 +123,26 @@ impl MessageReader {
         }
     }
 
+    /// Takes the next message off the front of `chunk`; without one, takes all of it. A message that lies whole
+    /// in the chunk is a slice of it and not copied.
+    ///
+    /// # Errors
+    /// What came is no message of the allowed length.
+    pub fn handle_chunk(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, Error> {
+        if let State::Length { count: 0, .. } = self.state
+            && let Some(message) = split_message(chunk, self.max)
+        {
+            return Ok(Some(message));
+        }
+        let waiting = self.next();
+        if waiting.is_some() {
+            return Ok(waiting);
+        }
+        let taken = self.handle_recv(chunk)?;
+        chunk.advance(taken);
+        Ok(self.next())
+    }
+
     /// The stream sends no more. Take the whole message, if there is one, first.
     ///
     /// # Errors
@@ -183,6 +203,19 @@ impl MessageReader {
         self.state = State::Failed(error);
         Err(error)
     }
+}
+
+/// Takes a message off the front of `chunk`, if it is all there and as it should be.
+fn split_message(chunk: &mut Bytes, max: usize) -> Option<Bytes> {
+    let (len, prefix) = varint::decode(chunk, u64::try_from(max).unwrap_or(u64::MAX)).ok()??;
+    let end = usize::try_from(len).ok()?.checked_add(prefix)?;
+    let mut message = match chunk.len() {
+        have if have < end => return None,
+        have if have == end => core::mem::take(chunk),
+        _ => chunk.split_to(end),
+    };
+    message.advance(prefix);
+    Some(message)
 }
 
 /// Makes room for `more` bytes: twice the room as often as needed, but never beyond the message.

@@ -47,6 +47,37 @@ fn messages_survive_every_cut_into_two_and_into_bytes() {
 }
 
 #[test]
+fn messages_in_chunks_survive_every_cut_and_are_slices_where_they_are_whole() {
+    let messages = [vec![7; 3], vec![], vec![9; 128], vec![1], vec![2; MAX]];
+    let stream = Bytes::from(encoded(&messages));
+    for cut in 0..=stream.len() {
+        let (mut reader, mut got, mut slices) = (MessageReader::new(MAX), Vec::new(), 0);
+        for mut chunk in [stream.slice(..cut), stream.slice(cut..)] {
+            while let Some(message) = reader.handle_chunk(&mut chunk).unwrap() {
+                slices += usize::from(stream.as_ptr_range().contains(&message.as_ptr()));
+                got.push(message);
+            }
+            assert!(chunk.is_empty(), "without a message all is taken");
+        }
+        assert_eq!(got, messages, "cut at {cut}");
+        assert!(slices >= messages.len() - 2, "all but the one that is cut, and the empty one perhaps");
+        assert_eq!(reader.handle_eof(), Ok(()));
+    }
+}
+
+#[test]
+fn a_message_that_waits_comes_before_those_of_a_chunk() {
+    let mut reader = MessageReader::new(MAX);
+    assert_eq!(reader.handle_recv(b"\x03one"), Ok(4));
+    let mut chunk = Bytes::from_static(b"\x03two\x80\x00");
+    for expected in ["one", "two"] {
+        assert_eq!(reader.handle_chunk(&mut chunk).unwrap().unwrap(), expected);
+    }
+    assert_eq!(reader.handle_chunk(&mut chunk), Err(Error::LengthNotMinimal));
+    assert_eq!(reader.handle_chunk(&mut Bytes::from_static(b"\x00")), Err(Error::LengthNotMinimal));
+}
+
+#[test]
 fn while_a_message_waits_no_input_is_taken() {
     let mut reader = MessageReader::new(MAX);
     let stream = encoded(&[b"one".to_vec(), b"two".to_vec()]);

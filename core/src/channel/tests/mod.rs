@@ -1,2 +1,9 @@
+mod config;
+mod encoded_queue;
 mod handshake;
+mod inbox;
 mod message;
+mod name;
+mod outbox;
+mod outbox_line;
+mod outbox_model;

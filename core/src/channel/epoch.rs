@@ -1,0 +1,32 @@
+//! Which connection to a peer a message belongs to.
+
+use core::fmt;
+
+/// The number of a connection to a peer, from 1 on.
+///
+/// Messages of one epoch arrive in order and without a gap until it ends. Between two epochs messages may be
+/// missing: those that were under way when the connection was lost.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The first connection.
+    pub const FIRST: Self = Self(1);
+
+    /// The connection after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
