@@ -23,7 +23,7 @@
 //!       time seed varint protobuf peer_id multiaddr protocol_id
 //! signed_envelope            what a peer has signed, whoever passes it on
 //!   peer_record              its addresses
-//! channel                    messages on a stream; the handshake of the applications
+//! channel                    messages, requests and the handshake of the applications, on streams
 //! protocol                   ping, identify and perf: small machines on one stream each
 //! ```
 #![no_std]

@@ -3,6 +3,7 @@
 //!
 //! The machines here know no stream and no connection: bytes go in, bytes and messages come out.
 
+mod broadcast;
 mod config;
 mod drops;
 mod encoded_queue;
@@ -13,9 +14,11 @@ mod inbox;
 pub mod message;
 mod name;
 mod outbox;
+pub mod rpc;
 #[cfg(test)]
 mod tests;
 
+pub use broadcast::Broadcast;
 pub use config::{Config, ConfigError, ConfigErrors, MAX_MESSAGE_LEN, Watermarks, WhenFull};
 pub use drops::{DropCounts, DropReason};
 pub use encoded_queue::Payload;

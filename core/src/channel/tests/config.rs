@@ -2,7 +2,7 @@
 
 use alloc::{string::ToString, vec::Vec};
 
-use crate::channel::{Config, ConfigError, MAX_MESSAGE_LEN, Watermarks};
+use crate::channel::{Config, ConfigError, MAX_MESSAGE_LEN, Watermarks, rpc};
 
 const LOW_MESSAGES: ConfigError =
     ConfigError::LowNotBelowHigh { low: "watermarks.low_messages", high: "watermarks.high_messages" };
@@ -16,6 +16,7 @@ fn errors(config: &Config) -> Vec<ConfigError> {
 #[test]
 fn the_defaults_are_valid() {
     assert_eq!(Config::default().validate(), Ok(()));
+    assert_eq!(rpc::Config::default().validate(), Ok(()));
 }
 
 #[test]
@@ -54,4 +55,6 @@ fn all_that_is_wrong_is_reported_at_once() {
          watermarks.low_messages must be less than watermarks.high_messages; \
          watermarks.low_bytes must be less than watermarks.high_bytes",
     );
+    let config = rpc::Config { max_message_len: 0, max_pending: 0, max_answering: 0, max_waiting: 0, watermarks: zero };
+    assert_eq!(config.validate().unwrap_err().iter().count(), 6);
 }

@@ -1,3 +1,4 @@
+mod broadcast;
 mod config;
 mod encoded_queue;
 mod handshake;
@@ -7,3 +8,4 @@ mod name;
 mod outbox;
 mod outbox_line;
 mod outbox_model;
+mod rpc;
