@@ -12,6 +12,7 @@
     reason = "a fuzz target reports by panicking"
 )]
 
+mod channel;
 mod connection_bytes;
 mod connection_pair;
 mod fast_crypto;
@@ -26,6 +27,7 @@ mod signed_record;
 mod yamux_header;
 mod yamux_session;
 
+pub use channel::{channel_inbox, channel_rpc};
 pub use connection_bytes::connection_bytes;
 pub use connection_pair::connection_pair;
 pub use identify::identify;
@@ -71,6 +73,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "node_operations", run: node_operations, max_heap: 512 * KIB },
     Target { name: "identify", run: identify, max_heap: 256 * KIB },
     Target { name: "signed_record", run: signed_record, max_heap: 128 * KIB },
+    Target { name: "channel_inbox", run: channel_inbox, max_heap: 1024 * KIB },
+    Target { name: "channel_rpc", run: channel_rpc, max_heap: 512 * KIB },
 ];
 
 const KIB: usize = 1024;

@@ -1,0 +1,3 @@
+#![no_main]
+
+septa_fuzz::target!(channel_rpc);
