@@ -11,10 +11,9 @@
 mod runtime;
 mod stream;
 
-use std::{io, sync::Arc};
-
 pub use runtime::TokioRuntime;
-use septa_driver::{ConfigErrors, Endpoint, EndpointBuilder, Node, NodeBuilder, node};
+pub use septa_driver::adapter::BuildError;
+use septa_driver::{Endpoint, EndpointBuilder, Node, NodeBuilder, adapter};
 pub use stream::TokioStream;
 
 /// Makes the endpoint on the tokio runtime in whose context this is called.
@@ -22,7 +21,7 @@ pub use stream::TokioStream;
 /// # Errors
 /// See [`BuildError`].
 pub fn build(builder: EndpointBuilder) -> Result<Endpoint, BuildError> {
-    Ok(builder.build(Arc::new(TokioRuntime::current()?))?)
+    adapter::build(builder, TokioRuntime::current())
 }
 
 /// Makes the node on the tokio runtime in whose context this is called, and starts its task. Reads its storage, which
@@ -31,23 +30,5 @@ pub fn build(builder: EndpointBuilder) -> Result<Endpoint, BuildError> {
 /// # Errors
 /// See [`BuildError`].
 pub fn build_node(builder: NodeBuilder) -> Result<Node, BuildError> {
-    builder.build(Arc::new(TokioRuntime::current()?)).map_err(|error| match error {
-        node::BuildError::Config(error) => BuildError::Config(error),
-        error => BuildError::Node(error),
-    })
-}
-
-/// No endpoint or node was made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// There is no tokio runtime here, or the operating system gives no randomness.
-    #[error("cannot use the tokio runtime: {0}")]
-    Runtime(#[from] io::Error),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// The storage of the node cannot be used.
-    #[error(transparent)]
-    Node(node::BuildError),
+    adapter::build_node(builder, TokioRuntime::current())
 }

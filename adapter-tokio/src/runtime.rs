@@ -4,9 +4,9 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 #[cfg(feature = "aws-lc-rs")]
@@ -14,7 +14,10 @@ use septa_core::crypto::AwsLc as DefaultProvider;
 #[cfg(not(feature = "aws-lc-rs"))]
 use septa_core::crypto::RustCrypto as DefaultProvider;
 use septa_core::{Instant, Seed, crypto::Provider};
-use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, SocketReader, SocketWriter, Timer};
+use septa_driver::{
+    adapter::{OsSeeds, unix_time},
+    runtime::{Acceptor, BoxFuture, Runtime, Socket, SocketReader, SocketWriter, Timer},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{
@@ -29,7 +32,7 @@ use tokio::{
 pub struct TokioRuntime {
     handle: Handle,
     epoch: tokio::time::Instant,
-    seed: Mutex<Seed>,
+    seeds: OsSeeds,
 }
 
 impl TokioRuntime {
@@ -37,12 +40,9 @@ impl TokioRuntime {
     ///
     /// # Errors
     /// This is not called within a tokio runtime, or the operating system gives no randomness.
-    #[expect(clippy::disallowed_methods, reason = "the adapter is where randomness comes from")]
     pub fn current() -> io::Result<Self> {
         let handle = Handle::try_current().map_err(io::Error::other)?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(io::Error::other)?;
-        Ok(Self { handle, epoch: tokio::time::Instant::now(), seed: Mutex::new(Seed::from_bytes(seed)) })
+        Ok(Self { handle, epoch: tokio::time::Instant::now(), seeds: OsSeeds::new()? })
     }
 
     /// Tokio's sockets must be made in its context, even if another executor polls the future.
@@ -61,9 +61,8 @@ impl Runtime for TokioRuntime {
         Instant::from_nanos(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the adapter is where time comes from")]
     fn unix_time(&self) -> Duration {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+        unix_time()
     }
 
     fn timer(&self) -> Box<dyn Timer> {
@@ -96,7 +95,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn seed(&self) -> Seed {
-        self.seed.lock().unwrap_or_else(PoisonError::into_inner).child("runtime")
+        self.seeds.draw()
     }
 
     fn provider(&self) -> Arc<dyn Provider> {

@@ -3,8 +3,8 @@
 //! A [`Node`] reaches peers and keeps them, lets others in, and hands out [`Stream`]s. An [`Endpoint`] is the level
 //! below: it listens and connects over a [`Runtime`] and hands out [`Connection`]s, and leaves the rest to the
 //! application. The same types serve tokio, other runtimes and the
-//! deterministic simulator: nothing here reads a clock, draws randomness, sleeps or spawns except
-//! through the runtime, and nothing depends on the order in which a hash map iterates. Under a
+//! deterministic simulator: nothing here but the [parts of adapters](adapter) reads a clock, draws randomness, sleeps or
+//! spawns except through the runtime, and nothing depends on the order in which a hash map iterates. Under a
 //! deterministic runtime the whole node is deterministic.
 //!
 //! Each connection has one task, which owns the input of the socket and shares its output with handles that
@@ -12,6 +12,7 @@
 //! task between a stream and its connection.
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 mod builder;
 mod connection;
 mod dial;
