@@ -414,8 +414,8 @@ fn an_open_connection_says_where_it_is_and_a_closed_one_whether_it_was_open() {
     );
 }
 
-#[test]
-fn a_peer_whose_last_good_connection_dies_is_dialed_again_while_another_one_retires() {
+/// A node whose connection to a persistent peer gives way to another one, and both connections, the old one first.
+fn giving_way() -> (Driver, PeerId, [ConnectionId; 2]) {
     let (small, large) = ordered();
     let mut driver = Driver::of(large, Config::default());
     driver.call(|node, now| node.add_peer(now, small, &[addr(1)], Intent::Persistent)).unwrap();
@@ -426,29 +426,27 @@ fn a_peer_whose_last_good_connection_dies_is_dialed_again_while_another_one_reti
     driver.open(new, small);
     // The old one is silent and is to retire, which may take long.
     driver.sleep();
+    (driver, small, [old, new])
+}
+
+#[test]
+fn a_peer_whose_last_good_connection_dies_is_dialed_again_while_another_one_retires() {
+    let (mut driver, peer, [old, new]) = giving_way();
     driver.close(new, CloseReason::Eof);
     assert!(driver.sleep().unwrap() <= Duration::from_millis(1250));
     let attempt = driver.only_dial();
     driver.close(old, CloseReason::Local);
     let newest = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(newest, small);
-    assert_eq!(driver.node.state(&small), PeerState::Established);
+    driver.open(newest, peer);
+    assert_eq!(driver.node.state(&peer), PeerState::Established);
 }
 
 #[test]
 fn a_cancel_holds_when_the_connection_that_gave_way_ends_after_the_last_good_one() {
-    let (small, large) = ordered();
-    let mut driver = Driver::of(large, Config::default());
-    driver.call(|node, now| node.add_peer(now, small, &[addr(1)], Intent::Persistent)).unwrap();
-    let attempt = driver.only_dial();
-    let old = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(old, small);
-    let new = driver.incoming(1);
-    driver.open(new, small);
-    driver.sleep();
+    let (mut driver, peer, [old, new]) = giving_way();
     driver.close(new, CloseReason::Eof);
-    driver.call(|node, now| node.cancel_reconnect(now, small));
+    driver.call(|node, now| node.cancel_reconnect(now, peer));
     driver.close(old, CloseReason::Local);
-    assert_eq!(driver.node.state(&small), PeerState::Disconnected, "it was lost once, and that was called off");
-    assert_eq!(driver.node.peer_info(&small).unwrap().failures, 1);
+    assert_eq!(driver.node.state(&peer), PeerState::Disconnected, "it was lost once, and that was called off");
+    assert_eq!(driver.node.peer_info(&peer).unwrap().failures, 1);
 }
