@@ -105,7 +105,6 @@ impl Line {
     /// The holder of `ticket` goes on or gives up.
     pub(super) fn leave(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
-        self.woken = self.woken.filter(|woken| *woken != ticket);
     }
 
     /// The first in the line, once: the gate is open.
