@@ -277,4 +277,7 @@ fn answers_are_looked_at_only_when_they_are_asked_for() {
     client.poll_answer().unwrap();
     assert!(client.wants_input());
     assert_eq!(client.memory_used(), idle);
+    let part = Bytes::from(vec![9, RESPONSE, 0, b'p']);
+    client.handle_chunk(&mut part.clone());
+    assert_eq!((client.poll_answer(), part.is_unique()), (None, true), "no chunk is kept");
 }
