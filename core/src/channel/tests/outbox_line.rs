@@ -92,7 +92,7 @@ fn a_sender_that_was_woken_and_gives_up_passes_its_turn_on() {
 }
 
 #[test]
-fn a_woken_sender_that_comes_in_vain_is_woken_again() {
+fn a_sender_that_comes_too_early_keeps_its_place() {
     let mut outbox = open(2, 0);
     fill(&mut outbox);
     let ticket = wait(&mut outbox);

@@ -160,6 +160,23 @@ fn callers_wait_while_the_peer_does_not_read() {
 }
 
 #[test]
+fn a_caller_that_was_woken_and_comes_in_vain_is_woken_again() {
+    let mut client = Client::new(&Config { max_pending: 6, ..config() });
+    let ids: Vec<RequestId> = (0..6).map(|_| client.request(at(0), b"ask", TIMEOUT).unwrap()).collect();
+    let mut ticket = None;
+    assert_eq!(client.enter(&mut ticket, at(0), b"ask", TIMEOUT), Err(RequestError::Full));
+    client.cancel(ids[0]);
+    assert_eq!((client.next_to_wake(), client.next_to_wake()), (ticket, None));
+    // Another cancellation takes the last room in front of it.
+    client.cancel(ids[1]);
+    assert_eq!(client.enter(&mut ticket, at(0), b"ask", TIMEOUT), Err(RequestError::Full));
+    assert_eq!(client.next_to_wake(), None);
+    sent_by_client(&mut client);
+    assert_eq!(client.next_to_wake(), ticket);
+    client.enter(&mut ticket, at(0), b"ask", TIMEOUT).unwrap();
+}
+
+#[test]
 fn the_longest_request_is_taken_and_one_byte_more_is_not() {
     let mut client = Client::new(&config());
     client.request(at(0), &[1; 300], TIMEOUT).unwrap();
