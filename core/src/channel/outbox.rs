@@ -72,9 +72,8 @@ pub struct OutboxStats {
 ///
 /// | state | `push`, `enter` | `stream_opened` | `stream_lost` | `finish` | `close` |
 /// |---|---|---|---|---|---|
-/// | accepting | by the watermarks | hands out | begun message lost | finishing | closed |
-/// | finishing | `Closed` | hands out | begun message lost | - | closed |
-/// | closed | `Closed` | - | - | - | - |
+/// | accepting | by the watermarks | hands out | begun message lost | finishing | finishing, all dropped |
+/// | finishing | `Closed` | hands out | begun message lost | - | all dropped |
 ///
 /// Senders that wait hold a [`Ticket`], which is a place in the line and no permit: only the first may go
 /// on, when the level has fallen to the low marks and as long as it is below the high ones. After every call
@@ -101,7 +100,6 @@ pub struct Outbox {
 enum State {
     Accepting,
     Finishing,
-    Closed,
 }
 
 impl Outbox {
@@ -163,7 +161,7 @@ impl Outbox {
         match self.state {
             State::Accepting if self.gate.is_open() => self.line.wake_first(),
             State::Accepting => None,
-            State::Finishing | State::Closed => self.line.dismiss_first(),
+            State::Finishing => self.line.dismiss_first(),
         }
     }
 
@@ -182,7 +180,7 @@ impl Outbox {
     /// is taken for lost.
     pub fn stream_opened(&mut self, epoch: Epoch) -> Option<Lost> {
         let lost = self.stream_lost();
-        self.stream = (self.state != State::Closed).then_some(epoch);
+        self.stream = Some(epoch);
         lost
     }
 
@@ -231,20 +229,18 @@ impl Outbox {
 
     /// Takes no more messages. Those that wait are still handed out; senders that wait are refused.
     pub fn finish(&mut self) {
-        if self.state == State::Accepting {
-            self.state = State::Finishing;
-        }
+        self.state = State::Finishing;
     }
 
     /// Whether nothing more will be handed out, so that the stream can be finished.
     pub fn is_finished(&self) -> bool {
-        self.state != State::Accepting && self.queue.is_empty()
+        self.state == State::Finishing && self.queue.is_empty()
     }
 
     /// Drops everything that waits, counts it under `reason` and refuses senders that wait. Returns whether a
     /// message was begun: then the stream must be reset, not finished.
     pub fn close(&mut self, reason: DropReason) -> Option<Lost> {
-        self.state = State::Closed;
+        self.finish();
         let stream = self.stream.take().filter(|_| self.queue.is_begun());
         let dropped = self.queue.clear();
         self.dropped.add(reason, as_u64(dropped.messages));
@@ -272,7 +268,7 @@ impl Outbox {
     }
 
     fn try_push(&mut self, ticket: Option<Ticket>, message: Payload<'_>) -> Result<Pushed, PushError> {
-        if self.state != State::Accepting {
+        if self.state == State::Finishing {
             return Err(PushError::Closed);
         }
         let (len, max) = (message.as_bytes().len(), self.max_message_len);

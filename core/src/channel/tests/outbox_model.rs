@@ -194,7 +194,7 @@ proptest! {
                 Op::Open => {
                     epoch = epoch.next();
                     prop_assert_eq!(outbox.stream_opened(epoch), model.lose_stream());
-                    model.stream = (!model.closed).then_some(epoch);
+                    model.stream = Some(epoch);
                 }
                 Op::Lose => prop_assert_eq!(outbox.stream_lost(), model.lose_stream()),
                 Op::Finish => {
