@@ -215,7 +215,8 @@ fn split_message(chunk: &mut Bytes, max: usize) -> Option<Bytes> {
         _ => chunk.split_to(end),
     };
     message.advance(prefix);
-    Some(message)
+    // An empty slice would keep its chunk in memory.
+    Some(if message.is_empty() { Bytes::new() } else { message })
 }
 
 /// Makes room for `more` bytes: twice the room as often as needed, but never beyond the message.

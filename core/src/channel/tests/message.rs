@@ -66,6 +66,15 @@ fn messages_in_chunks_survive_every_cut_and_are_slices_where_they_are_whole() {
 }
 
 #[test]
+fn an_empty_message_does_not_keep_its_chunk() {
+    let chunk = Bytes::from(vec![0, 0]);
+    let mut rest = chunk.clone();
+    let mut reader = MessageReader::new(MAX);
+    let messages = [(); 2].map(|()| reader.handle_chunk(&mut rest).unwrap().unwrap());
+    assert_eq!((messages, chunk.is_unique()), ([Bytes::new(), Bytes::new()], true));
+}
+
+#[test]
 fn a_message_that_waits_comes_before_those_of_a_chunk() {
     let mut reader = MessageReader::new(MAX);
     assert_eq!(reader.handle_recv(b"\x03one"), Ok(4));
