@@ -15,6 +15,9 @@
 pub mod adapter;
 mod builder;
 mod connection;
+#[cfg(feature = "contract")]
+#[doc(hidden)]
+pub mod contract;
 mod dial;
 mod endpoint;
 mod error;

@@ -101,6 +101,14 @@ impl Executor {
         }
     }
 
+    /// Does `work` at once. If it panics, that is kept for [`take_panics`](Self::take_panics) under this name.
+    pub(crate) fn contain(&self, name: impl FnOnce() -> String, work: Box<dyn FnOnce() + Send>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            let panic = (name(), message(&*payload));
+            self.lock(|tasks| tasks.panics.push(panic));
+        }
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.lock(|tasks| tasks.live.values().map(|task| task.name.clone()).collect())
     }

@@ -37,9 +37,9 @@ impl Runtime for Host {
         self.world.executor.spawn(format!("{}: {name}", self.name), task);
     }
 
-    /// Takes no time here.
+    /// Takes no time here. A panic is kept, as that of a task is.
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        work();
+        self.world.executor.contain(|| format!("{}: blocking work", self.name), work);
     }
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
