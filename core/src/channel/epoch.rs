@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::ConnectionId;
+
 /// The number of a connection to a peer, from 1 on.
 ///
 /// Messages of one epoch arrive in order and without a gap until it ends. Between two epochs messages may be
@@ -12,6 +14,11 @@ pub struct Epoch(u64);
 impl Epoch {
     /// The first connection.
     pub const FIRST: Self = Self(1);
+
+    /// The number of a connection of a [`Node`](crate::node::Node): grows from each connection to the next, with gaps.
+    pub const fn of(connection: ConnectionId) -> Self {
+        Self(connection.0.saturating_add(1))
+    }
 
     /// The connection after this one.
     #[must_use]

@@ -368,6 +368,12 @@ impl Connection {
         self.reason.is_none() && matches!(&self.phase, Phase::Open(streams) if streams.draining.is_none())
     }
 
+    /// True from [`Event::Open`] until the connection is closing or [retires](Self::retire): no stream is opened here
+    /// any more.
+    pub fn takes_streams(&self) -> bool {
+        self.is_open() && matches!(&self.phase, Phase::Open(streams) if streams.retiring.is_none())
+    }
+
     /// No stream is live.
     pub fn is_idle(&self) -> bool {
         self.streams().is_none_or(|streams| streams.session.is_idle())
