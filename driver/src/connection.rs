@@ -202,6 +202,11 @@ impl Connection {
         services::perf(self, upload, download, progress).await
     }
 
+    /// It closes, or another one replaces it: no new stream is opened here.
+    pub(crate) fn is_giving_way(&self) -> bool {
+        self.handle.shared().quietly(|inner| !inner.core().is_ok_and(|core| core.takes_streams()))
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     /// The application has said what this peer may use: changes of what all may use are not for it.
     prepared: bool,
     opened: bool,
+    /// No stream is opened here any more.
+    giving_way: bool,
     ending: bool,
     /// Nothing more happens on the connection.
     over: bool,
@@ -129,6 +131,7 @@ impl Inner {
             node,
             prepared: false,
             opened: false,
+            giving_way: false,
             ending: false,
             over: false,
             killed: false,
@@ -353,6 +356,9 @@ impl Inner {
                 }
                 _ => {}
             }
+        }
+        if self.opened && !self.core.takes_streams() && !std::mem::replace(&mut self.giving_way, true) {
+            self.phase.wake_into(&mut effects.woken);
         }
         if !self.ending && self.core.close_reason().is_some() {
             self.ending = true;

@@ -14,6 +14,7 @@
 
 pub mod adapter;
 mod builder;
+pub mod channel;
 mod connection;
 #[cfg(feature = "contract")]
 #[doc(hidden)]
@@ -39,6 +40,7 @@ mod time;
 mod waiters;
 
 pub use builder::{EndpointBuilder, Limits, PROTOCOL_VERSION};
+pub use channel::Channel;
 pub use connection::Connection;
 pub use dial::expected_peer;
 pub use endpoint::{Endpoint, EndpointStats};

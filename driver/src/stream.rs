@@ -99,7 +99,7 @@ impl Stream {
     /// # Errors
     /// See [`ReadError`]; never `Blocked`. What came before the error was read already.
     pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
-        poll_fn(|cx| self.poll_read_with(cx, |stream| stream.read_chunk(MAX_CHUNK))).await
+        poll_fn(|cx| self.poll_read_chunk(cx)).await
     }
 
     /// Writes all of `chunk`, without copying large ones. `chunk` is left with what was not taken, so
@@ -109,7 +109,7 @@ impl Stream {
     /// See [`WriteError`]; never `Blocked`.
     pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> Result<(), WriteError> {
         while !chunk.is_empty() {
-            poll_fn(|cx| self.poll_write_with(cx, |stream| stream.write_chunk(chunk))).await?;
+            poll_fn(|cx| self.poll_write_chunk(cx, chunk)).await?;
         }
         Ok(())
     }
@@ -162,13 +162,25 @@ impl Stream {
         self.command(|mut stream| stream.set_priority(priority));
     }
 
+    pub(crate) fn poll_read_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        self.poll_read_with(cx, |stream| stream.read_chunk(MAX_CHUNK))
+    }
+
+    pub(crate) fn poll_write_chunk(&self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<usize, WriteError>> {
+        self.poll_write_with(cx, |stream| stream.write_chunk(chunk))
+    }
+
+    pub(crate) fn poll_write_slice(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
+        self.poll_write_with(cx, |stream| stream.write(data))
+    }
+
     pub(crate) async fn read(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
         poll_fn(|cx| self.poll_read_with(cx, |stream| stream.read(out))).await
     }
 
     pub(crate) async fn write_all(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
         while !data.is_empty() {
-            let count = poll_fn(|cx| self.poll_write_with(cx, |stream| stream.write(data))).await?;
+            let count = poll_fn(|cx| self.poll_write_slice(cx, data)).await?;
             data = data.get(count..).unwrap_or_default();
         }
         Ok(())

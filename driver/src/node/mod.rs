@@ -201,6 +201,11 @@ impl Node {
         .await
     }
 
+    /// Runs a task of the node: it ends before the node does.
+    pub(crate) fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.endpoint.spawn(name, task);
+    }
+
     /// All events from now on.
     pub fn events(&self) -> Subscription {
         self.subscribe(EventFilter::new())

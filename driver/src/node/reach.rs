@@ -8,7 +8,7 @@ use std::{
 };
 
 use septa_core::{
-    Multiaddr, PeerId,
+    ConnectionId, Multiaddr, PeerId,
     node::{Backoff, Ban, BanSubject, DialError, DialId, Intent, PeerState, Provenance},
 };
 
@@ -84,6 +84,30 @@ impl Node {
             Some((Some(reason), _)) => Err(ReachError::Lost { peer, reason: Box::new(reason) }),
             None => Err(ReachError::Ended { peer, state: self.state(&peer) }),
         }
+    }
+
+    /// Waits until a peer is [established](PeerState::Established) on another connection than `except`, dialing nobody.
+    /// `None` once the node was shut down.
+    pub(crate) async fn established(&self, peer: PeerId, except: Option<ConnectionId>) -> Option<Connection> {
+        self.shared.look(|state| state.connecting.join(peer));
+        let mut waiting = Reaching { shared: &self.shared, peer, dial: None, key: None };
+        poll_fn(|cx| {
+            let Reaching { shared, key, .. } = &mut waiting;
+            shared.look(|state| {
+                if state.shut_down {
+                    return Poll::Ready(None);
+                }
+                let id = state.core.connection_to(&peer).filter(|_| state.core.state(&peer) == PeerState::Established);
+                match id.filter(|id| Some(*id) != except).and_then(|id| state.connections.get(&id)) {
+                    Some(handle) => Poll::Ready(Some(Connection::new(handle.clone(), peer))),
+                    None => {
+                        state.connecting.wait(peer, key, cx.waker());
+                        Poll::Pending
+                    }
+                }
+            })
+        })
+        .await
     }
 
     /// [`connect`](Self::connect)s to the peer that `addr` names at its end, and remembers the address. What is wanted

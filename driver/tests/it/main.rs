@@ -1,6 +1,7 @@
 //! The driver in the deterministic world: many seeds, both task orders, several cuts, no sleep.
 
 mod cancel;
+mod channel;
 mod close;
 mod connect;
 mod faults;
