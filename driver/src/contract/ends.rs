@@ -48,6 +48,17 @@ impl Ends {
         std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
     }
 
+    /// Asks until there is an answer. A peer answers only so many questions at once, and may not have noticed yet that an
+    /// earlier one is over.
+    pub(super) async fn until_answered<T, E>(&self, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(_) => self.pause().await,
+            }
+        }
+    }
+
     /// Waits until `condition` is true, of which nobody tells.
     pub(super) async fn eventually(&self, mut condition: impl FnMut() -> bool) {
         while !condition() {
