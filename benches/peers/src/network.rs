@@ -17,7 +17,7 @@ use libp2p::{
     },
     tcp, yamux,
 };
-use septa_race_scenarios::{Failure, Network, Server};
+use septa_race_scenarios::{Failure, Network, Server, StreamMessages};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::behaviour::{Behaviour, Request};
@@ -39,6 +39,7 @@ pub(crate) struct Connection {
 impl Network for RustLibp2p {
     type Connection = Connection;
     type Stream = Stream;
+    type Messages = StreamMessages<Self>;
 
     fn new() -> Result<Self, Failure> {
         let behaviour = Behaviour::default();
@@ -77,6 +78,10 @@ impl Network for RustLibp2p {
         let (reply, answer) = oneshot::channel();
         connection.requests.send(reply).await?;
         answer.await?
+    }
+
+    async fn messages(&self, address: &str) -> Result<StreamMessages<Self>, Failure> {
+        StreamMessages::dial(self, address).await
     }
 
     async fn close(connection: Connection) -> Result<(), Failure> {

@@ -12,12 +12,12 @@ use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     measure::percentile,
+    messages::{MESSAGE_LEN, Messages as _},
     network::{Failure, Network},
     scenario::Scenario,
     server::{ANSWER, ASK, READ_LEN},
 };
 
-const MESSAGE_LEN: usize = 100;
 /// How many messages are written between two looks at the clock.
 const MESSAGES_PER_LOOK: usize = 1000;
 const ROUND_TRIP_LEN: usize = 32;
@@ -53,6 +53,7 @@ impl<N: Network> Client<N> {
         let results = match scenario {
             Scenario::Bulk => self.push(&[7; READ_LEN], 1, length).await?,
             Scenario::Messages => self.push(&[7; MESSAGE_LEN], MESSAGES_PER_LOOK, length).await?,
+            Scenario::Channel => self.messages(length).await?,
             Scenario::RoundTrip | Scenario::RoundTripOneProcess => self.round_trips(length).await?,
             Scenario::Connections => self.connections(length).await?,
             Scenario::Streams1 => self.streams(1, length).await?,
@@ -86,6 +87,24 @@ impl<N: Network> Client<N> {
         drop(stream);
         N::close(connection).await?;
         Ok(vec![("count", pieces as f64), ("bytes", sent as f64), ("seconds", elapsed.as_secs_f64())])
+    }
+
+    /// Sends messages, and counts those that the server says it has received until it says so.
+    async fn messages(&self, length: Duration) -> Result<Results, Failure> {
+        let mut messages = self.network.messages(&self.address).await?;
+        let started = Instant::now();
+        let mut sent: u64 = 0;
+        while started.elapsed() < length {
+            for _ in 0..MESSAGES_PER_LOOK {
+                messages.send(&[7; MESSAGE_LEN]).await?;
+            }
+            sent += MESSAGES_PER_LOOK as u64;
+        }
+        let received = messages.finish().await?;
+        if received != sent {
+            return Err(format!("sent {sent} messages, the server has {received}").into());
+        }
+        Ok(vec![("count", sent as f64), ("seconds", started.elapsed().as_secs_f64())])
     }
 
     async fn round_trips(&self, length: Duration) -> Result<Results, Failure> {

@@ -7,11 +7,13 @@
 
 mod client;
 mod measure;
+mod messages;
 mod network;
 pub mod node;
 mod scenario;
 mod server;
 
+pub use messages::{Messages, StreamMessages};
 pub use network::{Failure, Network};
 pub use scenario::Scenario;
-pub use server::{ServedConnection, Server};
+pub use server::{READ_LEN, ServedConnection, Server, read_to_end};

@@ -4,7 +4,10 @@ use std::{io, sync::Arc};
 
 use futures_util::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::server::Server;
+use crate::{
+    messages::Messages,
+    server::{Server, read_to_end},
+};
 
 /// Why a node gives up, for people.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -18,6 +21,8 @@ pub trait Network: Send + Sync + Sized + 'static {
     type Connection: Send + Sync + 'static;
     /// A stream of bytes on a connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// A flow of messages. Where a variant knows only bytes, [`StreamMessages`](crate::StreamMessages).
+    type Messages: Messages;
 
     /// Makes a node within the current tokio runtime.
     ///
@@ -42,6 +47,14 @@ pub trait Network: Send + Sync + Sized + 'static {
             stream.write_all(message).await?;
             stream.flush().await
         }
+    }
+
+    /// Opens a flow of messages to the node that listens at `address`.
+    fn messages(&self, address: &str) -> impl Future<Output = Result<Self::Messages, Failure>> + Send;
+
+    /// Reads messages of `len` bytes to the end of a stream and counts them.
+    fn count_messages(stream: &mut Self::Stream, len: usize) -> impl Future<Output = io::Result<u64>> + Send {
+        async move { Ok(read_to_end(stream, |_| {}).await? / len as u64) }
     }
 
     /// Closes the connection in good order and waits until it is gone.

@@ -11,6 +11,8 @@ pub enum Scenario {
     Bulk,
     /// One stream, one way, 100 bytes per write and up to 64 KiB per read.
     Messages,
+    /// One way, messages of 100 bytes that arrive as such, where a variant has that.
+    Channel,
     /// 32 bytes there and back, one at a time.
     RoundTrip,
     /// The same with both ends in one process.
@@ -27,9 +29,10 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bulk,
         Self::Messages,
+        Self::Channel,
         Self::RoundTrip,
         Self::RoundTripOneProcess,
         Self::Connections,
@@ -43,6 +46,7 @@ impl Scenario {
         match self {
             Self::Bulk => "bulk",
             Self::Messages => "messages",
+            Self::Channel => "channel",
             Self::RoundTrip => "roundtrip",
             Self::RoundTripOneProcess => "roundtrip-one-process",
             Self::Connections => "connections",

@@ -10,10 +10,10 @@ use std::{
 
 use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{network::Network, scenario::Scenario};
+use crate::{messages::MESSAGE_LEN, network::Network, scenario::Scenario};
 
 /// What readers read at once.
-pub(crate) const READ_LEN: usize = 64 * 1024;
+pub const READ_LEN: usize = 64 * 1024;
 /// What a client sends on a short stream, and what it gets back.
 pub(crate) const ASK: &[u8] = b"ex";
 pub(crate) const ANSWER: &[u8] = b"!";
@@ -60,6 +60,7 @@ impl Server {
     pub async fn serve<N: Network>(&self, mut stream: N::Stream) {
         let outcome = match self.scenario {
             Scenario::Bulk | Scenario::Messages => self.sink(&mut stream).await,
+            Scenario::Channel => self.count::<N>(&mut stream).await,
             Scenario::Streams1 | Scenario::Streams16 => self.answer(&mut stream).await,
             _ => self.echo::<N>(&mut stream).await,
         };
@@ -76,16 +77,15 @@ impl Server {
     }
 
     async fn sink(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
-        let mut buffer = vec![0; READ_LEN];
-        let mut total: u64 = 0;
-        loop {
-            match stream.read(&mut buffer).await? {
-                0 => break,
-                count => total += count as u64,
-            }
-        }
+        let total = read_to_end(stream, |_| {}).await?;
         self.served.fetch_add(1, Relaxed);
         stream.write_all(&total.to_be_bytes()).await
+    }
+
+    async fn count<N: Network>(&self, stream: &mut N::Stream) -> io::Result<()> {
+        let count = N::count_messages(stream, MESSAGE_LEN).await?;
+        self.served.fetch_add(1, Relaxed);
+        stream.write_all(&count.to_be_bytes()).await
     }
 
     async fn echo<N: Network>(&self, stream: &mut N::Stream) -> io::Result<()> {
@@ -108,5 +108,23 @@ impl Server {
         }
         self.served.fetch_add(1, Relaxed);
         stream.write_all(ANSWER).await
+    }
+}
+
+/// Reads to the end, in pieces of at most [`READ_LEN`], shows each of them and returns how many bytes there were.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn read_to_end(stream: &mut (impl AsyncRead + Unpin), mut seen: impl FnMut(&[u8])) -> io::Result<u64> {
+    let mut buffer = vec![0; READ_LEN];
+    let mut total: u64 = 0;
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(total),
+            count => {
+                seen(&buffer[..count]);
+                total += count as u64;
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod metrics;
 mod process;
 mod septa;
+mod septa_node;
 mod statistics;
 mod table;
 mod tcp;
@@ -15,7 +16,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use septa_race_scenarios::{Scenario, node};
 
-use crate::{metrics::metrics, process::Processes, septa::Septa, table::Outcome, tcp::Tcp};
+use crate::{metrics::metrics, process::Processes, septa::Septa, septa_node::SeptaNode, table::Outcome, tcp::Tcp};
 
 /// Races Septa against rust-libp2p and plain TCP over loopback
 #[derive(Parser)]
@@ -85,6 +86,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(NodeCommand::Node { variant, arguments }) = arguments.node {
         return match variant {
+            Variant::Septa if arguments.iter().any(|argument| argument == Scenario::Channel.name()) => {
+                node::main::<SeptaNode>(&arguments)
+            }
             Variant::Septa => node::main::<Septa>(&arguments),
             Variant::Tcp => node::main::<Tcp>(&arguments),
             Variant::RustLibp2p => failed("rust-libp2p is a program of its own"),

@@ -52,7 +52,7 @@ const IDLE: &[Metric] = &[
 pub(crate) fn metrics(scenario: Scenario) -> &'static [Metric] {
     match scenario {
         Scenario::Bulk => BULK,
-        Scenario::Messages => MESSAGES,
+        Scenario::Messages | Scenario::Channel => MESSAGES,
         Scenario::RoundTrip | Scenario::RoundTripOneProcess => ROUND_TRIP,
         Scenario::Connections => CONNECTIONS,
         Scenario::Streams1 | Scenario::Streams16 => STREAMS,

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use septa_core::{Identity, ProtocolId};
 use septa_driver::{AcceptError, CloseReason, Connection, Endpoint, Listener, Runtime as _, Stream, expected_peer};
-use septa_race_scenarios::{Failure, Network, Server};
+use septa_race_scenarios::{Failure, Network, Server, StreamMessages};
 use septa_tokio::TokioRuntime;
 
 const PROTOCOL: ProtocolId = ProtocolId::from_static("/race/1");
@@ -14,6 +14,7 @@ pub(crate) struct Septa(Endpoint);
 impl Network for Septa {
     type Connection = Connection;
     type Stream = Stream;
+    type Messages = StreamMessages<Self>;
 
     fn new() -> Result<Self, Failure> {
         let identity = Identity::generate(TokioRuntime::current()?.seed());
@@ -38,6 +39,10 @@ impl Network for Septa {
 
     async fn send(stream: &mut Stream, message: &[u8]) -> io::Result<()> {
         stream.send(message).await.map_err(io::Error::other)
+    }
+
+    async fn messages(&self, address: &str) -> Result<StreamMessages<Self>, Failure> {
+        StreamMessages::dial(self, address).await
     }
 
     async fn close(connection: Connection) -> Result<(), Failure> {
