@@ -138,6 +138,10 @@ impl Stream {
     /// # Errors
     /// The half is already over; see [`WriteError`].
     pub fn finish(&mut self) -> Result<(), WriteError> {
+        self.finish_writing()
+    }
+
+    pub(crate) fn finish_writing(&self) -> Result<(), WriteError> {
         self.shared.command(|inner| match inner.core() {
             Ok(core) => core.stream(self.id).finish(),
             Err(reason) => Err(WriteError::ConnectionLost(reason)),
@@ -147,6 +151,15 @@ impl Stream {
     /// Cuts both halves off and tells the peer `code`, which is advisory (see
     /// [`septa_core::connection::codes::stream`]). What was written and has not left is lost.
     pub fn reset(&mut self, code: u32) {
+        self.cut_off(code);
+    }
+
+    /// Whether the peer may still send; what it has sent may not be read yet.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.shared.quietly(|inner| inner.core().is_ok_and(|core| core.stream(self.id).is_receiving()))
+    }
+
+    pub(crate) fn cut_off(&self, code: u32) {
         self.command(|mut stream| stream.reset(code));
     }
 

@@ -36,7 +36,15 @@ impl DropCounts {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    pub(super) fn add(&mut self, reason: DropReason, messages: u64) {
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        for (reason, count) in DropReason::ALL.into_iter().zip(other.0) {
+            self.add(reason, count);
+        }
+    }
+
+    /// Counts messages.
+    pub fn add(&mut self, reason: DropReason, messages: u64) {
         if let Some(count) = self.0.get_mut(reason as usize) {
             *count = count.saturating_add(messages);
         }

@@ -118,6 +118,12 @@ impl EncodedQueue {
         self.front_sent > 0
     }
 
+    /// Bytes of the first message that were not handed out, if others were.
+    pub(super) fn begun_left(&self) -> usize {
+        let length = self.lengths.front().copied().unwrap_or(0);
+        if self.is_begun() { length.saturating_sub(self.front_sent) } else { 0 }
+    }
+
     /// Appends the message that consists of `head` and `payload`.
     pub(super) fn push(&mut self, head: &[u8], payload: Payload<'_>) {
         let len = head.len().saturating_add(payload.as_bytes().len());
@@ -178,8 +184,8 @@ impl EncodedQueue {
         if !self.is_begun() {
             return false;
         }
+        self.consume(self.begun_left());
         let length = self.lengths.pop_front().unwrap_or(0);
-        self.consume(length.saturating_sub(self.front_sent));
         self.bytes = self.bytes.saturating_sub(length);
         self.front_sent = 0;
         self.shrink();
@@ -191,8 +197,7 @@ impl EncodedQueue {
         let is_begun = self.is_begun();
         let Some(length) = self.lengths.remove(usize::from(is_begun)) else { return false };
         if is_begun && self.begun.is_empty() {
-            let begun_length = self.lengths.front().copied().unwrap_or(0);
-            self.set_begun_aside(begun_length.saturating_sub(self.front_sent));
+            self.set_begun_aside(self.begun_left());
         }
         self.blocks.consume(length, &mut self.spares);
         self.bytes = self.bytes.saturating_sub(length);

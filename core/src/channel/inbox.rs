@@ -49,6 +49,19 @@ pub struct InboxStats {
     pub received_bytes: u64,
 }
 
+impl InboxStats {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_add(other.messages),
+            bytes: self.bytes.saturating_add(other.bytes),
+            received_messages: self.received_messages.saturating_add(other.received_messages),
+            received_bytes: self.received_bytes.saturating_add(other.received_bytes),
+        }
+    }
+}
+
 /// The messages that a peer sends on one stream of a channel.
 ///
 /// | state | input | next |

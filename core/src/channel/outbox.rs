@@ -63,6 +63,21 @@ pub struct OutboxStats {
     pub dropped: DropCounts,
 }
 
+impl OutboxStats {
+    /// Both together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.waiting = self.waiting.saturating_add(other.waiting);
+        self.sent_messages = self.sent_messages.saturating_add(other.sent_messages);
+        self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
+        self.times_blocked = self.times_blocked.saturating_add(other.times_blocked);
+        self.dropped.merge(&other.dropped);
+        self
+    }
+}
+
 /// The messages of one channel for one peer, until a stream takes them. It outlives connections.
 ///
 /// Delivery is at most once and in order. A message is *begun* once any of its bytes was handed out
@@ -225,6 +240,12 @@ impl Outbox {
     /// Whether [`peek_transmit`](Self::peek_transmit) has something.
     pub fn wants_transmit(&self) -> bool {
         self.stream.is_some() && !self.queue.is_empty()
+    }
+
+    /// Bytes that are left of the message that was begun; 0 between two messages. Another stream may then be used
+    /// without losing anything.
+    pub fn begun_left(&self) -> usize {
+        self.queue.begun_left()
     }
 
     /// Takes no more messages. Those that wait are still handed out; senders that wait are refused.

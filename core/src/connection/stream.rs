@@ -55,6 +55,13 @@ impl Stream<'_> {
         self.write_with(|session, id| session.write_chunk(id, data))
     }
 
+    /// Whether the peer may still send: it has neither finished its half nor reset the stream, and the connection is not
+    /// over. What it has sent may not be read yet.
+    pub fn is_receiving(&mut self) -> bool {
+        let (Some(streams), None) = self.connection.streams_mut() else { return false };
+        streams.held(self.id).is_some_and(|(session, _)| session.is_receiving(self.id))
+    }
+
     /// Ends this end's half after what was written. Reading goes on.
     pub fn finish(&mut self) -> Result<(), WriteError> {
         let (streams, lost) = self.connection.streams_mut();

@@ -68,6 +68,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the remote may still send on a stream: it has neither finished its half nor reset the stream.
+    pub fn is_receiving(&self, id: StreamId) -> bool {
+        self.streams.get(&id).is_some_and(|stream| stream.recv_half == RecvHalf::Open)
+    }
+
     /// Keeps back what is queued on a stream until more is written, the stream is finished or
     /// [uncorked](Self::uncork): then all of it leaves together. Window updates do not wait. Does nothing
     /// once the stream is finished.

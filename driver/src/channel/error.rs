@@ -1,8 +1,10 @@
 //! What can go wrong on a channel, and what to try.
 
+use std::time::Duration;
+
 use septa_core::{
-    PeerId,
-    channel::{ChannelName, ConfigErrors, InvalidChannelName, message::TooLong},
+    PeerId, ProtocolId,
+    channel::{ConfigErrors, InvalidChannelName, message::TooLong},
 };
 
 use crate::node::AcceptError;
@@ -27,37 +29,48 @@ pub enum ChannelError {
 #[non_exhaustive]
 pub enum SendError {
     /// It will never be taken: split it, or open a stream of its own for it.
-    #[error("the message for {peer} on the channel {name} is too long: {error}")]
+    #[error("the message for {peer} on the channel {channel} is too long: {error}")]
     TooLong {
         /// Whom it was for.
         peer: PeerId,
         /// Which channel.
-        name: ChannelName,
+        channel: ProtocolId,
         /// By how much.
         error: TooLong,
     },
     /// Too many senders wait for this peer already; see
     /// [`Config::max_waiting`](septa_core::channel::Config::max_waiting).
-    #[error("too many senders wait for {peer} on the channel {name}")]
+    #[error("too many senders wait for {peer} on the channel {channel}")]
     TooManyWaiting {
         /// Whom it was for.
         peer: PeerId,
         /// Which channel.
-        name: ChannelName,
+        channel: ProtocolId,
     },
     /// Messages wait for too many peers; see [`ChannelOptions::max_peers`](super::ChannelOptions::max_peers).
-    #[error("the channel {name} has messages for {max} peers already")]
+    #[error("the channel {channel} has messages for {max} peers already")]
     TooManyPeers {
         /// Which channel.
-        name: ChannelName,
+        channel: ProtocolId,
         /// How many there may be.
         max: usize,
     },
+    /// There was no connection to the peer for too long; see [`ChannelOptions::keep`](super::ChannelOptions::keep). What
+    /// waited for it was dropped.
+    #[error("{peer} was not reached for {kept:?}: what waited for it on the channel {channel} was dropped")]
+    PeerGone {
+        /// Whom it was for.
+        peer: PeerId,
+        /// Which channel.
+        channel: ProtocolId,
+        /// For how long messages are kept.
+        kept: Duration,
+    },
     /// The channel was closed, or its node has ended.
-    #[error("the channel {name} is closed")]
+    #[error("the channel {channel} is closed")]
     Closed {
         /// Which channel.
-        name: ChannelName,
+        channel: ProtocolId,
     },
 }
 
@@ -66,12 +79,12 @@ pub enum SendError {
 #[non_exhaustive]
 pub enum TrySendError {
     /// There is no room now: wait with [`ready`](super::Channel::ready) or [`send`](super::Channel::send).
-    #[error("too much waits for {peer} on the channel {name}")]
+    #[error("too much waits for {peer} on the channel {channel}")]
     Full {
         /// Whom it was for.
         peer: PeerId,
         /// Which channel.
-        name: ChannelName,
+        channel: ProtocolId,
     },
     /// Waiting would not help.
     #[error(transparent)]

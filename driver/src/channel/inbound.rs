@@ -1,114 +1,279 @@
 //! What peers have sent, until the application takes it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    future::poll_fn,
+    collections::{BTreeMap, VecDeque},
+    mem,
     sync::Arc,
-    task::{Poll, Waker},
+    task::Waker,
 };
 
 use septa_core::{
-    ConnectionId, PeerId,
-    channel::{Epoch, Inbox, Message},
+    ConnectionId, PeerId, Role,
+    channel::{Epoch, Inbox, InboxStats, Message},
 };
 
-use super::{ChannelShared, Received};
-use crate::waiters::{Waiters, Woken};
+use super::{ChannelOptions, Received};
+use crate::{
+    stream::Stream,
+    waiters::{Waiters, Woken},
+};
 
+/// Streams of one peer that are read or of which something waits, at most. Two is what one connection needs where both
+/// ends send on the same stream; two more, because a peer may be back before all was taken that it had sent. Stops a
+/// peer that ends one full stream after the other from filling memory.
+const MAX_STREAMS_OF_PEER: usize = 4;
 /// Losses of which the application has not heard, at most; further ones are not told. Stops an application that does
 /// not listen from filling memory.
 const MAX_LOST: usize = 1024;
 
-/// The streams of a channel that peers have opened, and what came on them. Bounded by the connections of the node, each
-/// of which has one at most, and by what an [`Inbox`] holds.
-#[derive(Default)]
+/// The streams of a channel that are read, and what came on them.
+///
+/// Bounded by [`ChannelOptions::max_peers`], by four streams for each of them, by what an [`Inbox`] holds, and, for whole
+/// messages, by [`ChannelOptions::max_received_bytes`].
 pub(super) struct Inbound {
-    streams: BTreeMap<u64, InboundEntry>,
+    peers: BTreeMap<PeerId, Line>,
     last_key: u64,
-    /// Connections with a stream whose reader runs.
-    connections: BTreeSet<ConnectionId>,
-    /// Streams with a message, each once, in the order in which they are served.
-    ready: VecDeque<u64>,
+    /// Peers with a message to be taken, each once, in the order in which they are served.
+    ready: VecDeque<PeerId>,
     lost: VecDeque<(PeerId, Epoch)>,
     /// Those who wait for a message.
-    receivers: Waiters,
+    pub(super) receivers: Waiters,
     /// The task that takes streams in.
     pub(super) listener: Option<Waker>,
     pub(super) closed: bool,
+    max_peers: usize,
+    /// Bytes of whole messages that wait, of all peers.
+    waiting_bytes: usize,
+    max_waiting_bytes: usize,
+    /// Some reader waits until less than that waits.
+    is_stalled: bool,
+    /// What has come on streams that are gone.
+    past: InboxStats,
 }
 
-pub(super) struct InboundEntry {
-    peer: PeerId,
-    connection: ConnectionId,
-    pub(super) inbox: Inbox,
-    /// The reader, if it waits for room.
-    pub(super) reader: Option<Waker>,
+/// The streams of one peer, oldest first.
+#[derive(Default)]
+struct Line {
+    entries: VecDeque<Entry>,
     /// It stands in `ready`.
     is_queued: bool,
-    /// The reader has ended.
-    is_over: bool,
+}
+
+pub(super) struct Entry {
+    key: u64,
+    connection: ConnectionId,
+    /// Who has opened it.
+    opener: Opener,
+    pub(super) inbox: Inbox,
+    /// `None` once its reader has ended.
+    stream: Option<Arc<Stream>>,
+    /// This end sends no more on it.
+    is_retired: bool,
+    /// The reader, if it waits for room.
+    pub(super) reader: Option<Waker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Opener {
+    Own,
+    Peer,
+}
+
+/// Why a stream is not taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// The channel is closed.
+    Closed,
+    /// The peer has another one on the same connection, which it has not ended.
+    Second,
+    /// Of too many streams of this peer, or of too many peers, something was not taken yet.
+    Full,
+}
+
+impl Entry {
+    fn has_messages(&self) -> bool {
+        self.inbox.stats().messages > 0
+    }
+
+    /// Older than what follows, and not read to its end.
+    fn comes_first(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| !stream.is_receiving())
+    }
+
+    fn is_usable(&self, connection: ConnectionId, opener: Opener) -> bool {
+        self.connection == connection && self.opener == opener && self.stream.is_some() && !self.is_retired
+    }
+}
+
+impl Line {
+    /// Where the next message is to be taken from: the oldest stream that has one. One that its peer has ended is read to
+    /// its end first, so that what a peer sends on one stream after the other stays in order.
+    fn next(&self) -> Option<usize> {
+        let alone = self.entries.len() == 1;
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.has_messages() {
+                return Some(index);
+            }
+            if !alone && entry.comes_first() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn entry(&mut self, key: u64) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.key == key)
+    }
 }
 
 impl Inbound {
-    /// Takes a stream in; `None` if the connection has one already, or the channel is closed.
-    pub(super) fn add(&mut self, peer: PeerId, connection: ConnectionId, inbox: Inbox) -> Option<u64> {
-        if self.closed || !self.connections.insert(connection) {
-            return None;
+    pub(super) fn new(options: &ChannelOptions) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            last_key: 0,
+            ready: VecDeque::new(),
+            lost: VecDeque::new(),
+            receivers: Waiters::default(),
+            listener: None,
+            closed: false,
+            max_peers: options.max_peers,
+            waiting_bytes: 0,
+            max_waiting_bytes: options.max_received_bytes,
+            is_stalled: false,
+            past: InboxStats::default(),
         }
-        self.last_key += 1;
-        let entry = InboundEntry { peer, connection, inbox, reader: None, is_queued: false, is_over: false };
-        self.streams.insert(self.last_key, entry);
-        Some(self.last_key)
     }
 
-    /// Does something with a stream's inbox, then tells whom it concerns. `None` once the channel is closed.
-    pub(super) fn with<T>(&mut self, key: u64, woken: &mut Woken, f: impl FnOnce(&mut InboundEntry) -> T) -> Option<T> {
-        let entry = self.streams.get_mut(&key)?;
+    /// A stream is read from now on. Returns its key.
+    pub(super) fn add(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        opener: Opener,
+        inbox: Inbox,
+        stream: &Arc<Stream>,
+    ) -> Result<u64, Refused> {
+        if self.closed {
+            return Err(Refused::Closed);
+        }
+        if self.peers.len() >= self.max_peers && !self.peers.contains_key(&peer) {
+            return Err(Refused::Full);
+        }
+        let line = self.peers.entry(peer).or_default();
+        let is_open = |entry: &Entry| entry.stream.as_ref().is_some_and(|stream| stream.is_receiving());
+        let mut theirs = line.entries.iter().filter(|entry| entry.opener == Opener::Peer);
+        if opener == Opener::Peer && theirs.any(|entry| entry.connection == connection && is_open(entry)) {
+            return Err(Refused::Second);
+        }
+        if line.entries.len() >= MAX_STREAMS_OF_PEER {
+            return Err(Refused::Full);
+        }
+        self.last_key += 1;
+        line.entries.push_back(Entry {
+            key: self.last_key,
+            connection,
+            opener,
+            inbox,
+            stream: Some(stream.clone()),
+            is_retired: false,
+            reader: None,
+        });
+        Ok(self.last_key)
+    }
+
+    /// Whether a reader may read on. If not, it is woken when it may.
+    pub(super) fn has_room(&mut self) -> bool {
+        let has_room = self.waiting_bytes < self.max_waiting_bytes;
+        self.is_stalled |= !has_room;
+        has_room
+    }
+
+    pub(super) fn entry(&mut self, peer: &PeerId, key: u64) -> Option<&mut Entry> {
+        self.peers.get_mut(peer)?.entry(key)
+    }
+
+    /// Does something with a stream's inbox, then tells whom it concerns.
+    pub(super) fn with<T>(
+        &mut self,
+        peer: &PeerId,
+        key: u64,
+        woken: &mut Woken,
+        f: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<T> {
+        let entry = self.entry(peer, key)?;
+        let before = entry.inbox.stats().bytes;
         let result = f(entry);
-        if entry.inbox.is_readable() && !std::mem::replace(&mut entry.is_queued, true) {
-            self.ready.push_back(key);
-            self.receivers.wake_into(woken);
+        let (after, has_messages) = (entry.inbox.stats().bytes, entry.has_messages());
+        self.waiting_bytes = (self.waiting_bytes + after).saturating_sub(before);
+        if has_messages {
+            self.enqueue(peer, woken);
         }
         Some(result)
     }
 
     /// A reader has ended. What it has read stays until it is taken.
-    pub(super) fn end(&mut self, key: u64) {
-        let Some(entry) = self.streams.get_mut(&key) else { return };
-        self.connections.remove(&entry.connection);
-        entry.is_over = true;
-        if !entry.is_queued {
-            self.streams.remove(&key);
+    pub(super) fn end(&mut self, peer: &PeerId, key: u64, woken: &mut Woken) {
+        let Some(entry) = self.entry(peer, key) else { return };
+        // The reader still has it, so that it is not dropped here.
+        entry.stream = None;
+        self.tidy(peer);
+        // What is behind it may be taken now.
+        self.enqueue(peer, woken);
+    }
+
+    /// The stream to send on, where both ends send on the same: of two that were opened at once, that of the connection's
+    /// dialer.
+    pub(super) fn preferred(&self, peer: &PeerId, connection: ConnectionId, role: Role) -> Option<&Arc<Stream>> {
+        let line = self.peers.get(peer)?;
+        let openers = match role {
+            Role::Dialer => [Opener::Own, Opener::Peer],
+            Role::Listener => [Opener::Peer, Opener::Own],
+        };
+        let usable = |opener| line.entries.iter().find(|entry| entry.is_usable(connection, opener));
+        openers.into_iter().find_map(usable).and_then(|entry| entry.stream.as_ref())
+    }
+
+    /// This end sends no more on a stream. It may still be read.
+    pub(super) fn retire(&mut self, peer: &PeerId, stream: &Arc<Stream>) {
+        let Some(line) = self.peers.get_mut(peer) else { return };
+        for entry in &mut line.entries {
+            entry.is_retired |= entry.stream.as_ref().is_some_and(|other| Arc::ptr_eq(other, stream));
         }
     }
 
     pub(super) fn close(&mut self, woken: &mut Woken) {
         self.closed = true;
         woken.extend(self.listener.take());
-        woken.extend(self.streams.values_mut().filter_map(|entry| entry.reader.take()));
+        self.wake_readers(woken);
         self.receivers.wake_into(woken);
     }
 
-    fn recv(&mut self, woken: &mut Woken) -> Option<Received> {
+    pub(super) fn recv(&mut self, woken: &mut Woken) -> Option<Received> {
         if let Some((peer, epoch)) = self.lost.pop_front() {
             return Some(Received::Lost { peer, epoch });
         }
-        while let Some(key) = self.ready.pop_front() {
-            let Some(entry) = self.streams.get_mut(&key) else { continue };
-            entry.is_queued = false;
+        while let Some(peer) = self.ready.pop_front() {
+            let Some(line) = self.peers.get_mut(&peer) else { continue };
+            line.is_queued = false;
+            let Some(index) = line.next() else { continue };
+            let Some(entry) = line.entries.get_mut(index) else { continue };
+            let before = entry.inbox.stats().bytes;
             let taken = entry.inbox.recv();
-            let peer = entry.peer;
-            // The end of the stream can be read, too, but there is nothing behind it.
-            if taken.is_ok() && entry.inbox.is_readable() {
-                entry.is_queued = true;
-                self.ready.push_back(key);
-            } else if entry.is_over {
-                self.streams.remove(&key);
-            }
-            if let Some(entry) = self.streams.get_mut(&key)
-                && (entry.inbox.wants_input() || entry.inbox.failure().is_some())
-            {
+            self.waiting_bytes = (self.waiting_bytes + entry.inbox.stats().bytes).saturating_sub(before);
+            if entry.inbox.wants_input() || entry.inbox.failure().is_some() {
                 woken.extend(entry.reader.take());
+            }
+            let is_over = entry.stream.is_none() && !entry.has_messages();
+            if entry.has_messages() || line.entries.len() > 1 {
+                line.is_queued = true;
+                self.ready.push_back(peer);
+            }
+            if is_over {
+                self.tidy(&peer);
+            }
+            if self.is_stalled && self.waiting_bytes <= self.max_waiting_bytes / 2 {
+                self.is_stalled = false;
+                self.wake_readers(woken);
             }
             if let Ok(Message { epoch, body }) = taken {
                 return Some(Received::Message { peer, epoch, body });
@@ -116,52 +281,56 @@ impl Inbound {
         }
         None
     }
-}
 
-/// A future's place among those that wait for a message.
-struct Receiving<'a> {
-    channel: &'a ChannelShared,
-    key: Option<u64>,
-}
-
-impl Drop for Receiving<'_> {
-    fn drop(&mut self) {
-        self.channel.lock_inbound().receivers.forget(self.key);
-    }
-}
-
-pub(super) async fn recv(channel: &Arc<ChannelShared>) -> Option<Received> {
-    let mut waiting = Receiving { channel, key: None };
-    poll_fn(|cx| {
-        let mut woken = Woken::new();
-        let received = {
-            let mut inbound = waiting.channel.lock_inbound();
-            match inbound.recv(&mut woken) {
-                Some(received) => Poll::Ready(Some(received)),
-                None if inbound.closed => Poll::Ready(None),
-                None => {
-                    inbound.receivers.wait(&mut waiting.key, cx.waker());
-                    Poll::Pending
-                }
-            }
-        };
-        woken.into_iter().for_each(Waker::wake);
-        received
-    })
-    .await
-}
-
-impl ChannelShared {
-    /// A message was on its way to `peer` when its stream was lost.
-    pub(super) fn tell_lost(&self, peer: PeerId, epoch: Epoch) {
-        let mut woken = Woken::new();
-        {
-            let mut inbound = self.lock_inbound();
-            if inbound.lost.len() < MAX_LOST {
-                inbound.lost.push_back((peer, epoch));
-                inbound.receivers.wake_into(&mut woken);
-            }
+    pub(super) fn lose(&mut self, peer: PeerId, epoch: Epoch, woken: &mut Woken) {
+        if self.lost.len() < MAX_LOST && !self.closed {
+            self.lost.push_back((peer, epoch));
+            self.receivers.wake_into(woken);
         }
-        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// What has come from a peer on streams of which something waits, or which are open.
+    pub(super) fn stats(&self, peer: &PeerId) -> Option<InboxStats> {
+        let line = self.peers.get(peer)?;
+        Some(line.entries.iter().fold(InboxStats::default(), |sum, entry| sum.plus(entry.inbox.stats())))
+    }
+
+    /// What has come from all peers.
+    pub(super) fn total(&self) -> InboxStats {
+        let entries = self.peers.values().flat_map(|line| &line.entries);
+        entries.fold(self.past, |sum, entry| sum.plus(entry.inbox.stats()))
+    }
+
+    /// Has a peer's messages taken, if there are any.
+    fn enqueue(&mut self, peer: &PeerId, woken: &mut Woken) {
+        let Some(line) = self.peers.get_mut(peer) else { return };
+        if line.next().is_none() {
+            return;
+        }
+        if !mem::replace(&mut line.is_queued, true) {
+            self.ready.push_back(*peer);
+        }
+        self.receivers.wake_into(woken);
+    }
+
+    /// Forgets the streams that are over and of which nothing waits.
+    fn tidy(&mut self, peer: &PeerId) {
+        let Some(line) = self.peers.get_mut(peer) else { return };
+        let past = &mut self.past;
+        line.entries.retain(|entry| {
+            let stays = entry.stream.is_some() || entry.has_messages();
+            if !stays {
+                *past = past.plus(entry.inbox.stats());
+            }
+            stays
+        });
+        if line.entries.is_empty() {
+            self.peers.remove(peer);
+        }
+    }
+
+    fn wake_readers(&mut self, woken: &mut Woken) {
+        let entries = self.peers.values_mut().flat_map(|line| &mut line.entries);
+        woken.extend(entries.filter_map(|entry| entry.reader.take()));
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks that take streams in and read them.
+//! The tasks that take streams in and read them, and those who take what was read.
 
 use std::{
     future::poll_fn,
@@ -8,19 +8,28 @@ use std::{
 };
 
 use septa_core::{
+    ConnectionId, PeerId, Role,
     channel::{Epoch, Inbox},
     connection::codes,
 };
 
-use super::{ChannelShared, inbound::InboundEntry};
+use super::{
+    ChannelShared, Mode, Received,
+    inbound::{Entry, Inbound, Opener, Refused},
+};
 use crate::{
     node::{InboundStream, IncomingStreams},
     stream::Stream,
     waiters::Woken,
 };
 
+/// Chunks that a reader takes in a row, each at most 64 KiB. Others are to have their turn, too, however fast a peer is.
+const MAX_CHUNKS_AT_ONCE: usize = 16;
+
 /// Takes the streams in that peers open, until the channel or the node ends.
 pub(super) async fn run(channel: Arc<ChannelShared>, mut streams: IncomingStreams) {
+    // Also if this is cut off: nobody can send or receive then.
+    let _closes = CloseOnDrop(&channel);
     loop {
         let next = {
             let mut next = pin!(streams.next());
@@ -38,83 +47,214 @@ pub(super) async fn run(channel: Arc<ChannelShared>, mut streams: IncomingStream
         };
         match next {
             Some(stream) => take_in(&channel, stream),
-            // Nobody can send any more.
-            None => return channel.close(),
+            None => return,
         }
     }
 }
 
+struct CloseOnDrop<'a>(&'a ChannelShared);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Has a stream read that a peer has opened.
 fn take_in(channel: &Arc<ChannelShared>, inbound: InboundStream) {
     let InboundStream { peer, connection, mut stream, .. } = inbound;
-    let inbox = Inbox::new(&channel.options.config, Epoch::of(connection));
-    let key = channel.lock_inbound().add(peer, connection, inbox);
-    match key {
-        Some(key) => channel.node.spawn("channel from a peer", read(channel.clone(), key, stream)),
-        // A second one for the same name breaks the protocol.
-        None => stream.reset(codes::stream::PROTOCOL_VIOLATION),
-    }
+    stream.set_priority(channel.options.config.priority);
+    let stream = Arc::new(stream);
+    let code = match channel.begin_reading(peer, connection, Opener::Peer, &stream) {
+        Ok(()) => return channel.accepted(&peer, &stream),
+        Err(Refused::Closed) => codes::stream::NO_ERROR,
+        Err(Refused::Second) => codes::stream::PROTOCOL_VIOLATION,
+        Err(Refused::Full) => codes::stream::RESOURCE_LIMIT,
+    };
+    stream.cut_off(code);
 }
 
 /// Reads one stream until it ends.
-async fn read(channel: Arc<ChannelShared>, key: u64, mut stream: Stream) {
-    // This end writes nothing on it.
-    let _ = stream.finish();
-    let violation = poll_fn(|cx| {
-        loop {
-            match channel.with_inbox(key, |entry| next_step(entry, cx)) {
-                Some(Step::Read) => {}
-                Some(Step::Wait) => return Poll::Pending,
-                Some(Step::Fail) => return Poll::Ready(true),
-                None => return Poll::Ready(false),
-            }
-            let chunk = match stream.poll_read_chunk(cx) {
-                Poll::Ready(Ok(chunk)) => chunk,
-                Poll::Ready(Err(_)) => return Poll::Ready(false),
-                Poll::Pending => return Poll::Pending,
-            };
-            let is_end = chunk.is_none();
-            let taken = channel.with_inbox(key, |entry| match chunk {
-                Some(mut chunk) => entry.inbox.handle_chunk(&mut chunk),
-                None => entry.inbox.handle_eof(),
-            });
-            match taken {
-                Some(Ok(())) if !is_end => {}
-                Some(Err(_)) => return Poll::Ready(true),
-                _ => return Poll::Ready(false),
-            }
-        }
-    })
-    .await;
-    channel.lock_inbound().end(key);
-    if violation {
-        stream.reset(codes::stream::PROTOCOL_VIOLATION);
+async fn read(channel: Arc<ChannelShared>, peer: PeerId, key: u64, stream: Arc<Stream>) {
+    if let End::Violated = (Reading { channel: &channel, peer, key, stream: &stream }).run().await {
+        stream.cut_off(codes::stream::PROTOCOL_VIOLATION);
     }
+    channel.with_inbound(|inbound, woken| inbound.end(&peer, key, woken));
+    if channel.mode == Mode::Shared {
+        channel.tell_sender(&peer);
+        // If nobody sends on it this end is done with it, too; otherwise it is the sender who ends it.
+        if let Some(mut stream) = Arc::into_inner(stream) {
+            let _ = stream.finish();
+        }
+    }
+}
+
+struct Reading<'a> {
+    channel: &'a ChannelShared,
+    peer: PeerId,
+    key: u64,
+    stream: &'a Stream,
 }
 
 enum Step {
     Read,
     /// There is no room: what comes stays in the stream's window.
     Wait,
-    Fail,
+    End(End),
 }
 
-fn next_step(entry: &mut InboundEntry, cx: &Context<'_>) -> Step {
-    if entry.inbox.failure().is_some() {
-        return Step::Fail;
+/// How a stream ended for its reader.
+enum End {
+    /// Its peer, its connection or the channel has ended it.
+    Over,
+    /// The peer has broken the protocol.
+    Violated,
+}
+
+impl Reading<'_> {
+    async fn run(&self) -> End {
+        poll_fn(|cx| {
+            for _ in 0..MAX_CHUNKS_AT_ONCE {
+                match self.read_chunk(cx) {
+                    Poll::Ready(None) => {}
+                    Poll::Ready(Some(end)) => return Poll::Ready(end),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
     }
-    // Woken when the channel is closed, too.
-    entry.reader = Some(cx.waker().clone());
-    if entry.inbox.wants_input() { Step::Read } else { Step::Wait }
+
+    /// Takes a chunk, or the end.
+    fn read_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        match self.next_step(cx) {
+            Step::Read => {}
+            Step::Wait => return Poll::Pending,
+            Step::End(end) => return Poll::Ready(Some(end)),
+        }
+        let chunk = match self.stream.poll_read_chunk(cx) {
+            Poll::Ready(Ok(chunk)) => chunk,
+            Poll::Ready(Err(_)) => return Poll::Ready(Some(End::Over)),
+            Poll::Pending => return Poll::Pending,
+        };
+        let is_end = chunk.is_none();
+        let taken = self.with_entry(|entry| match chunk {
+            Some(mut chunk) => entry.inbox.handle_chunk(&mut chunk),
+            None => entry.inbox.handle_eof(),
+        });
+        Poll::Ready(match taken {
+            Some(Ok(())) if !is_end => None,
+            Some(Err(_)) => Some(End::Violated),
+            _ => Some(End::Over),
+        })
+    }
+
+    fn next_step(&self, cx: &Context<'_>) -> Step {
+        let mut inbound = self.channel.lock_inbound();
+        if inbound.closed {
+            return Step::End(End::Over);
+        }
+        let has_room = inbound.has_room();
+        let Some(entry) = inbound.entry(&self.peer, self.key) else { return Step::End(End::Over) };
+        if entry.inbox.failure().is_some() {
+            return Step::End(End::Violated);
+        }
+        // Woken when the channel is closed, too.
+        entry.reader = Some(cx.waker().clone());
+        if has_room && entry.inbox.wants_input() { Step::Read } else { Step::Wait }
+    }
+
+    /// `None` once the channel is closed.
+    fn with_entry<T>(&self, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.channel.with_inbound(
+            |inbound, woken| {
+                if inbound.closed { None } else { inbound.with(&self.peer, self.key, woken, f) }
+            },
+        )
+    }
+}
+
+/// A future's place among those that wait for a message.
+struct Receiving<'a> {
+    channel: &'a ChannelShared,
+    key: Option<u64>,
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            self.channel.lock_inbound().receivers.forget(self.key);
+        }
+    }
+}
+
+pub(super) async fn recv(channel: &ChannelShared) -> Option<Received> {
+    let mut waiting = Receiving { channel, key: None };
+    poll_fn(|cx| {
+        waiting.channel.with_inbound(|inbound, woken| match inbound.recv(woken) {
+            Some(received) => Poll::Ready(Some(received)),
+            None if inbound.closed => Poll::Ready(None),
+            None => {
+                inbound.receivers.wait(&mut waiting.key, cx.waker());
+                Poll::Pending
+            }
+        })
+    })
+    .await
 }
 
 impl ChannelShared {
-    /// `None` once the channel is closed.
-    fn with_inbox<T>(&self, key: u64, f: impl FnOnce(&mut InboundEntry) -> T) -> Option<T> {
+    /// The stream to send on, where both ends send on the same.
+    pub(super) fn preferred_stream(&self, peer: &PeerId, connection: ConnectionId, role: Role) -> Option<Arc<Stream>> {
+        match self.mode {
+            Mode::OneWay => None,
+            Mode::Shared => self.lock_inbound().preferred(peer, connection, role).cloned(),
+        }
+    }
+
+    /// Has a stream read from now on.
+    pub(super) fn begin_reading(
+        self: &Arc<Self>,
+        peer: PeerId,
+        connection: ConnectionId,
+        opener: Opener,
+        stream: &Arc<Stream>,
+    ) -> Result<(), Refused> {
+        let inbox = Inbox::new(&self.options.config, Epoch::of(connection));
+        let key = self.lock_inbound().add(peer, connection, opener, inbox, stream)?;
+        self.node.spawn("channel from a peer", read(self.clone(), peer, key, stream.clone()));
+        Ok(())
+    }
+
+    fn accepted(&self, peer: &PeerId, stream: &Stream) {
+        match self.mode {
+            // This end writes nothing, and says by its end that messages are welcome.
+            Mode::OneWay => {
+                let _ = stream.finish_writing();
+            }
+            Mode::Shared => self.tell_sender(peer),
+        }
+    }
+
+    /// There is another stream to send on, or one less.
+    fn tell_sender(&self, peer: &PeerId) {
+        let outgoing = self.lock_peers().of.get(peer).cloned();
+        if let Some(outgoing) = outgoing {
+            outgoing.wake_task();
+        }
+    }
+
+    /// A message was on its way to `peer` when its stream was lost.
+    pub(super) fn tell_lost(&self, peer: PeerId, epoch: Epoch) {
+        self.with_inbound(|inbound, woken| inbound.lose(peer, epoch, woken));
+    }
+
+    /// Does something with what was received, then wakes whom it concerns.
+    fn with_inbound<T>(&self, f: impl FnOnce(&mut Inbound, &mut Woken) -> T) -> T {
         let mut woken = Woken::new();
-        let result = {
-            let mut inbound = self.lock_inbound();
-            if inbound.closed { None } else { inbound.with(key, &mut woken, f) }
-        };
+        let result = f(&mut self.lock_inbound(), &mut woken);
         woken.into_iter().for_each(Waker::wake);
         result
     }

@@ -9,21 +9,23 @@ mod inbound;
 mod listen;
 mod outgoing;
 mod send;
+mod sending;
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Waker,
+    time::Duration,
 };
 
 use bytes::Bytes;
 pub use error::{ChannelError, SendError, TrySendError};
 pub use septa_core::channel::{
-    ChannelName, Config, DropCounts, DropReason, Epoch, OutboxStats, Payload, Pushed, Watermarks, WhenFull,
+    ChannelName, Config, DropCounts, DropReason, Epoch, InboxStats, OutboxStats, Payload, Pushed, Watermarks, WhenFull,
 };
 use septa_core::{PeerId, ProtocolId, channel::Variant};
 
@@ -36,13 +38,25 @@ pub struct ChannelOptions {
     /// The limits for each peer and each stream.
     pub config: Config,
     /// Peers for which messages wait or a stream is open. Stops an application that sends to whoever shows up from
-    /// filling memory.
+    /// filling memory. As many peers, at most, may have messages here that nobody takes.
     pub max_peers: usize,
+    /// Bytes of received messages that wait for the application, of all peers together, each of whom may have
+    /// [`max_received_bytes`](Config::max_received_bytes) on each stream. Beyond, what comes waits in the peers' windows.
+    /// Stops many peers at once from filling memory.
+    pub max_received_bytes: usize,
+    /// How long messages wait for a peer to whom there is no connection. Then they are dropped, and senders that wait are
+    /// told. Stops peers that ask something and are gone from filling the channel.
+    pub keep: Duration,
 }
 
 impl Default for ChannelOptions {
     fn default() -> Self {
-        Self { config: Config::default(), max_peers: 4096 }
+        Self {
+            config: Config::default(),
+            max_peers: 4096,
+            max_received_bytes: 64 * 1024 * 1024,
+            keep: Duration::from_secs(600),
+        }
     }
 }
 
@@ -80,19 +94,36 @@ pub struct Channel {
     shared: Arc<ChannelShared>,
 }
 
+/// Which streams carry the messages of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    /// Each end sends on the stream that it has opened.
+    OneWay,
+    /// Both send on the same.
+    Shared,
+}
+
 /// One channel, shared by its handles and its tasks.
 ///
 /// Of its locks none is held across an await or a system call. That of `peers` may be held for that of one peer, and
-/// that of a peer for that of a connection; never the other way round.
+/// that of a peer for those of `inbound` and of a connection; never the other way round.
 struct ChannelShared {
     node: Node,
-    name: ChannelName,
     protocol: ProtocolId,
+    mode: Mode,
     options: ChannelOptions,
     handles: AtomicUsize,
     is_closed: AtomicBool,
-    peers: Mutex<BTreeMap<PeerId, Arc<Outgoing>>>,
+    peers: Mutex<Peers>,
     inbound: Mutex<Inbound>,
+}
+
+/// The peers for which something waits, or to which a stream is open.
+#[derive(Default)]
+struct Peers {
+    of: BTreeMap<PeerId, Arc<Outgoing>>,
+    /// What became of the messages for those that are gone.
+    past: OutboxStats,
 }
 
 impl Node {
@@ -109,19 +140,34 @@ impl Node {
     /// # Errors
     /// See [`ChannelError`].
     pub fn channel_with(&self, name: &str, options: ChannelOptions) -> Result<Channel, ChannelError> {
-        let name = ChannelName::new(name)?;
+        self.open_channel(ChannelName::new(name)?.protocol(Variant::Messages), Mode::OneWay, options)
+    }
+
+    /// Opens a channel of somebody else's protocol, whose messages are framed like those of a named one: by their
+    /// length as an unsigned varint.
+    ///
+    /// Both ends send and read on one stream, which whoever has the first message opens. If both have opened one at
+    /// once, each sends on that of the dialer and reads both. A peer that ends its half of a stream is done with it:
+    /// the next message opens another one. Messages are in order for each stream.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub fn shared_channel(&self, protocol: ProtocolId, options: ChannelOptions) -> Result<Channel, ChannelError> {
+        self.open_channel(protocol, Mode::Shared, options)
+    }
+
+    fn open_channel(&self, protocol: ProtocolId, mode: Mode, options: ChannelOptions) -> Result<Channel, ChannelError> {
         options.config.validate()?;
-        let protocol = name.protocol(Variant::Messages);
         let streams = self.accept(protocol.clone())?;
         let shared = Arc::new(ChannelShared {
             node: self.clone(),
-            name,
             protocol,
+            mode,
+            inbound: Mutex::new(Inbound::new(&options)),
             options,
             handles: AtomicUsize::new(1),
             is_closed: AtomicBool::new(false),
             peers: Mutex::default(),
-            inbound: Mutex::default(),
         });
         self.spawn("channel", listen::run(shared.clone(), streams));
         Ok(Channel { shared })
@@ -129,9 +175,9 @@ impl Node {
 }
 
 impl Channel {
-    /// Its name.
-    pub fn name(&self) -> &ChannelName {
-        &self.shared.name
+    /// The protocol of its streams, which a name stands for.
+    pub fn protocol(&self) -> &ProtocolId {
+        &self.shared.protocol
     }
 
     /// Sends a message to a peer: returns once it waits for the stream, and waits itself while too many do. Messages
@@ -164,13 +210,30 @@ impl Channel {
     /// is closed or the node has ended, and all was taken. May be called by several tasks. Dropping the future loses
     /// nothing.
     pub async fn recv(&self) -> Option<Received> {
-        inbound::recv(&self.shared).await
+        listen::recv(&self.shared).await
     }
 
-    /// What waits for a peer and what became of the rest; `None` if there is nothing for it.
+    /// What waits for a peer and what became of the rest, since something waits for it or a stream to it is open; `None`
+    /// if neither is so.
     pub fn stats(&self, peer: &PeerId) -> Option<OutboxStats> {
-        let outgoing = self.shared.lock_peers().get(peer).cloned();
+        let outgoing = self.shared.lock_peers().of.get(peer).cloned();
         outgoing.map(|outgoing| outgoing.stats())
+    }
+
+    /// What a peer has sent, since something of it waits or a stream of it is open; `None` if neither is so.
+    pub fn received(&self, peer: &PeerId) -> Option<InboxStats> {
+        self.shared.lock_inbound().stats(peer)
+    }
+
+    /// What waits for all peers and what became of everything else since the channel was opened; and what has come from
+    /// them. Looks at each peer.
+    pub fn totals(&self) -> (OutboxStats, InboxStats) {
+        let (past, outgoing) = {
+            let peers = self.shared.lock_peers();
+            (peers.past, peers.of.values().cloned().collect::<Vec<_>>())
+        };
+        let sent = outgoing.iter().fold(past, |sum, outgoing| sum.plus(&outgoing.stats()));
+        (sent, self.shared.lock_inbound().total())
     }
 
     /// Closes the channel for all its handles. Messages that wait for a stream that is open still leave, others are
@@ -197,7 +260,7 @@ impl Drop for Channel {
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("name", self.name()).finish_non_exhaustive()
+        f.debug_struct("Channel").field("protocol", self.protocol()).finish_non_exhaustive()
     }
 }
 
@@ -207,18 +270,53 @@ impl ChannelShared {
         let mut peers = self.lock_peers();
         // Under the lock under which `close` looks at all of them.
         if self.is_closed() {
-            return Err(SendError::Closed { name: self.name.clone() });
+            return Err(SendError::Closed { channel: self.protocol.clone() });
         }
-        let count = peers.len();
-        match peers.entry(peer) {
-            btree_map::Entry::Occupied(entry) => Ok(entry.get().clone()),
-            btree_map::Entry::Vacant(_) if count >= self.options.max_peers => {
-                Err(SendError::TooManyPeers { name: self.name.clone(), max: self.options.max_peers })
-            }
-            btree_map::Entry::Vacant(entry) => {
-                Ok(entry.insert(Arc::new(Outgoing::new(peer, &self.options.config))).clone())
-            }
+        if let Some(outgoing) = peers.of.get(&peer) {
+            return Ok(outgoing.clone());
         }
+        self.check_peers(&peers)?;
+        let outgoing = Arc::new(Outgoing::new(peer, &self.options.config));
+        peers.of.insert(peer, outgoing.clone());
+        Ok(outgoing)
+    }
+
+    /// What goes to `peer`, if something does. If nothing does, there is room for it.
+    fn find(&self, peer: PeerId) -> Result<Option<Arc<Outgoing>>, SendError> {
+        let peers = self.lock_peers();
+        match peers.of.get(&peer) {
+            Some(outgoing) => Ok(Some(outgoing.clone())),
+            None => self.check_peers(&peers).map(|()| None),
+        }
+    }
+
+    fn check_peers(&self, peers: &Peers) -> Result<(), SendError> {
+        let max = self.options.max_peers;
+        if peers.of.len() < max {
+            return Ok(());
+        }
+        Err(SendError::TooManyPeers { channel: self.protocol.clone(), max })
+    }
+
+    /// The task of `outgoing` ends because there is nothing to do; or `why` says why it ends whatever there is. False if
+    /// it does not end.
+    fn end_outgoing(&self, outgoing: &Arc<Outgoing>, why: Option<DropReason>) -> bool {
+        let mut woken = Woken::new();
+        let mut peers = self.lock_peers();
+        let ends = match why {
+            None => outgoing.retire(&mut woken),
+            Some(why) => {
+                outgoing.give_up(why, &mut woken);
+                true
+            }
+        };
+        if ends && peers.of.get(&outgoing.peer).is_some_and(|known| Arc::ptr_eq(known, outgoing)) {
+            peers.of.remove(&outgoing.peer);
+            peers.past = peers.past.plus(&outgoing.stats());
+        }
+        drop(peers);
+        woken.into_iter().for_each(Waker::wake);
+        ends
     }
 
     fn is_closed(&self) -> bool {
@@ -230,14 +328,14 @@ impl ChannelShared {
         let peers = {
             let peers = self.lock_peers();
             self.is_closed.store(true, Ordering::Release);
-            peers.clone()
+            peers.of.clone()
         };
         peers.values().for_each(|outgoing| outgoing.close(&mut woken));
         self.lock_inbound().close(&mut woken);
         woken.into_iter().for_each(Waker::wake);
     }
 
-    fn lock_peers(&self) -> MutexGuard<'_, BTreeMap<PeerId, Arc<Outgoing>>> {
+    fn lock_peers(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,32 +1,22 @@
-//! What goes to one peer, and the task that sends it.
+//! What goes to one peer.
 
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
-    time::Duration,
+    task::{Context, Waker},
 };
 
 use septa_core::{
-    ConnectionId, PeerId,
-    channel::{Config, DropReason, Epoch, Outbox, OutboxStats, Ticket},
+    PeerId,
+    channel::{Config, DropReason, Outbox, OutboxStats, Ticket},
 };
 
-use super::ChannelShared;
-use crate::{
-    connection::Connection,
-    stream::Stream,
-    waiters::{Waiters, Woken},
-};
+use super::{ChannelShared, sending};
+use crate::waiters::{Waiters, Woken};
 
-/// How long a peer that does not take the channel is left alone, at first and at most: it may open it later.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// What goes to one peer.
+/// The messages for one peer, those who wait to add some, and the task that sends them.
 pub(super) struct Outgoing {
-    peer: PeerId,
+    pub(super) peer: PeerId,
     state: Mutex<State>,
 }
 
@@ -37,15 +27,24 @@ pub(super) struct State {
     /// Those who wait until there is room.
     pub(super) ready: Waiters,
     task: Option<Waker>,
-    /// The task was begun.
+    /// The task was begun. Not before there is something: it would end at once.
     started: bool,
     /// The task has sent all there was, and is to be woken when there is more.
-    is_idle: bool,
-    has_stream: bool,
+    pub(super) is_idle: bool,
+    pub(super) has_stream: bool,
     /// The channel was closed.
-    closed: bool,
-    /// The task has ended: whoever still sees this has to ask for it again.
-    pub(super) gone: bool,
+    pub(super) closed: bool,
+    /// The task has ended, and nobody finds this any more.
+    pub(super) gone: Option<Gone>,
+}
+
+/// Why a task that sent to a peer has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gone {
+    /// There was nothing more to send. Whoever still sees this has to look for another one.
+    Done,
+    /// The peer was away for too long. What waited was dropped.
+    GivenUp,
 }
 
 impl Outgoing {
@@ -59,7 +58,7 @@ impl Outgoing {
             is_idle: false,
             has_stream: false,
             closed: false,
-            gone: false,
+            gone: None,
         };
         Self { peer, state: Mutex::new(state) }
     }
@@ -75,11 +74,9 @@ impl Outgoing {
         result
     }
 
-    /// Begins the task that sends, the first time. Not before there is something: it would end at once.
+    /// Begins the task that sends.
     pub(super) fn start(self: &Arc<Self>, channel: &Arc<ChannelShared>) {
-        if !self.with(|state| std::mem::replace(&mut state.started, true)) {
-            channel.node.spawn("channel to a peer", run(channel.clone(), self.clone()));
-        }
+        channel.node.spawn("channel to a peer", sending::run(channel.clone(), self.clone()));
     }
 
     pub(super) fn stats(&self) -> OutboxStats {
@@ -96,12 +93,43 @@ impl Outgoing {
         }
     }
 
+    /// The task ends because there is nothing to do. False if there is.
+    pub(super) fn retire(&self, woken: &mut Woken) -> bool {
+        let mut state = self.lock();
+        let is_over = state.is_over();
+        if is_over && state.gone.is_none() {
+            state.gone = Some(Gone::Done);
+            state.drop_all(DropReason::Closed, woken);
+        }
+        is_over
+    }
+
+    /// The task ends whatever there is.
+    pub(super) fn give_up(&self, why: DropReason, woken: &mut Woken) {
+        let mut state = self.lock();
+        if state.gone.is_none() {
+            state.gone = Some(Gone::GivenUp);
+            state.drop_all(why, woken);
+        }
+    }
+
+    /// The task is to look at what has changed.
+    pub(super) fn wake_task(&self) {
+        let waker = self.lock().task.take();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// True the first time: then the task is to be begun.
+    pub(super) fn must_start(&mut self) -> bool {
+        !std::mem::replace(&mut self.started, true)
+    }
+
     /// Nothing more is sent to this peer.
     fn end(&mut self, woken: &mut Woken) {
         self.closed = true;
@@ -129,173 +157,20 @@ impl State {
         }
     }
 
-    fn is_over(&self) -> bool {
-        let stats = self.outbox.stats();
-        self.closed || (stats.messages == 0 && stats.waiting == 0)
-    }
-}
-
-/// How a stream ended.
-enum End {
-    /// Everything has left, and there will be no more.
-    Finished,
-    /// Another connection is to be used.
-    Moved,
-    /// The peer or the connection is gone.
-    Lost,
-}
-
-/// Sends what there is to one peer, until there is nothing more.
-pub(super) async fn run(channel: Arc<ChannelShared>, outgoing: Arc<Outgoing>) {
-    let mut retry = RETRY.0;
-    // One that has ended may still be the node's, until the node hears of it.
-    let mut ended = None;
-    loop {
-        if retire(&channel, &outgoing) {
-            return;
-        }
-        let Some(connection) = established(&channel, &outgoing, ended.take()).await else {
-            let mut woken = Woken::new();
-            outgoing.lock().drop_all(DropReason::PeerGone, &mut woken);
-            woken.into_iter().for_each(Waker::wake);
-            continue;
-        };
-        let sent = outgoing.stats().sent_messages;
-        let end = send_on(&channel, &outgoing, &connection).await;
-        if outgoing.stats().sent_messages > sent {
-            retry = RETRY.0;
-        }
-        match end {
-            End::Finished => {}
-            End::Moved => ended = connection.id(),
-            End::Lost if connection.is_giving_way() => ended = connection.id(),
-            End::Lost => {
-                pause(&channel, &outgoing, retry).await;
-                retry = (retry * 2).min(RETRY.1);
-            }
-        }
-    }
-}
-
-/// True if there is nothing to do: then nobody finds this any more.
-fn retire(channel: &ChannelShared, outgoing: &Outgoing) -> bool {
-    let mut peers = channel.lock_peers();
-    let is_over = outgoing.with(|state| {
-        state.gone = state.is_over();
-        state.gone
-    });
-    if is_over {
-        peers.remove(&outgoing.peer);
-    }
-    is_over
-}
-
-/// Waits for a connection to the peer. `None` if the channel or the node ends first.
-async fn established(channel: &ChannelShared, outgoing: &Outgoing, except: Option<ConnectionId>) -> Option<Connection> {
-    let mut waiting = pin!(channel.node.established(outgoing.peer, except));
-    poll_fn(|cx| {
-        if outgoing.with(|state| state.wait_closed(cx)) {
-            return Poll::Ready(None);
-        }
-        waiting.as_mut().poll(cx)
-    })
-    .await
-}
-
-async fn pause(channel: &ChannelShared, outgoing: &Outgoing, length: Duration) {
-    let runtime = channel.node.runtime();
-    let mut timer = runtime.timer();
-    timer.reset(Some(runtime.now().saturating_add(length)));
-    poll_fn(|cx| {
-        if outgoing.with(|state| state.wait_closed(cx)) {
-            return Poll::Ready(());
-        }
-        timer.poll_expired(cx)
-    })
-    .await;
-}
-
-async fn send_on(channel: &ChannelShared, outgoing: &Outgoing, connection: &Connection) -> End {
-    let opened = connection.open_stream(std::slice::from_ref(&channel.protocol)).await;
-    let (Ok(mut stream), Some(id)) = (opened, connection.id()) else { return End::Lost };
-    stream.set_priority(channel.options.config.priority);
-    let epoch = Epoch::of(id);
-    let is_closed = outgoing.with(|state| {
-        state.has_stream = !state.closed;
-        let lost = state.outbox.stream_opened(epoch);
-        debug_assert!(lost.is_none(), "the stream before was lost");
-        state.closed
-    });
-    if is_closed {
-        return End::Finished;
-    }
-    let end = {
-        let mut over = pin!(connection.closed());
-        let mut reads = true;
-        poll_fn(|cx| {
-            let end = outgoing.with(|state| state.transmit(cx, &stream, connection));
-            if end.is_ready() {
-                return end;
-            }
-            // The peer writes nothing, but may reset the stream.
-            while reads {
-                match stream.poll_read_chunk(cx) {
-                    Poll::Ready(Ok(Some(_))) => {}
-                    Poll::Ready(Ok(None)) => reads = false,
-                    Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
-                    Poll::Pending => break,
-                }
-            }
-            over.as_mut().poll(cx).map(|_| End::Lost)
-        })
-        .await
-    };
-    if let End::Finished | End::Moved = end {
-        let _ = stream.finish();
-        stream.read_to_end().await;
-    }
-    let lost = outgoing.with(|state| {
-        (state.has_stream, state.is_idle) = (false, false);
-        state.outbox.stream_lost()
-    });
-    if let Some(lost) = lost {
-        channel.tell_lost(outgoing.peer, lost.epoch);
-    }
-    end
-}
-
-impl State {
     /// True if the channel is closed. If not, the task is woken when it is.
-    fn wait_closed(&mut self, cx: &Context<'_>) -> bool {
+    pub(super) fn wait_closed(&mut self, cx: &Context<'_>) -> bool {
         self.task = Some(cx.waker().clone());
         self.closed
     }
 
-    /// Writes what the stream takes.
-    fn transmit(&mut self, cx: &mut Context<'_>, stream: &Stream, connection: &Connection) -> Poll<End> {
-        while self.outbox.wants_transmit() {
-            let written = match self.outbox.peek_shared() {
-                Some(mut chunk) => stream.poll_write_chunk(cx, &mut chunk),
-                None => stream.poll_write_slice(cx, self.outbox.peek_transmit()),
-            };
-            match written {
-                Poll::Ready(Ok(count)) => self.outbox.transmitted(count),
-                Poll::Ready(Err(_)) => return Poll::Ready(End::Lost),
-                Poll::Pending => return self.sleep(cx, false),
-            }
-        }
-        if self.outbox.is_finished() {
-            return Poll::Ready(End::Finished);
-        }
-        if connection.is_giving_way() {
-            return Poll::Ready(End::Moved);
-        }
-        self.sleep(cx, true)
-    }
-
-    fn sleep(&mut self, cx: &Context<'_>, is_idle: bool) -> Poll<End> {
+    /// The task sleeps: until the stream takes more, or, if it `is_idle`, there is more.
+    pub(super) fn sleep(&mut self, cx: &Context<'_>, is_idle: bool) {
         self.is_idle = is_idle;
         self.task = Some(cx.waker().clone());
-        Poll::Pending
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let stats = self.outbox.stats();
+        self.closed || (stats.messages == 0 && stats.waiting == 0)
     }
 }

@@ -61,7 +61,8 @@ impl Connecting {
             Event::DialFailed { dial, attempts, retry_at, .. } => {
                 waiting.failure = Some(Failure { dial: *dial, attempts: attempts.clone(), retry_at: *retry_at });
             }
-            Event::State { .. } => {}
+            // Which connection is to be used can change while the state does not.
+            Event::State { .. } | Event::Opened { .. } | Event::Closed { .. } => {}
             _ => return,
         }
         waiting.waiters.wake_into(woken);

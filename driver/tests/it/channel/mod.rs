@@ -1,5 +1,9 @@
 //! Channels of messages between nodes.
 
+mod hostile;
+mod moving;
+mod shared;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -27,10 +31,15 @@ async fn connected(nodes: &Nodes, options: &ChannelOptions) -> Vec<Channel> {
     let channels: Vec<Channel> =
         nodes.nodes.iter().map(|node| node.channel_with("chat", options.clone()).unwrap()).collect();
     for number in 1..nodes.nodes.len() {
-        let addr = listen(nodes, number).await;
-        nodes.nodes[0].connect_to(&addr).await.unwrap();
+        connected_to(nodes, number).await;
     }
     channels
+}
+
+/// Node 0 dials another one.
+async fn connected_to(nodes: &Nodes, number: usize) {
+    let addr = listen(nodes, number).await;
+    nodes.nodes[0].connect_to(&addr).await.unwrap();
 }
 
 async fn listen(nodes: &Nodes, number: usize) -> Multiaddr {
