@@ -6,6 +6,7 @@
 pub mod cancelled_connections;
 pub mod cancelled_nodes;
 pub mod cancelled_streams;
+pub mod channels;
 pub mod connecting;
 mod descriptors;
 mod ends;
@@ -60,6 +61,16 @@ macro_rules! contract {
             pressure {
                 a_writer_stops_at_the_windows_and_goes_on_when_the_reader_does
                 a_slow_reader_holds_up_nobody_else
+            }
+            channels {
+                messages_arrive_whole_and_in_order_both_ways
+                a_message_is_as_long_as_may_be_or_refused
+                a_sender_waits_until_the_receiver_reads
+                cancelled_sends
+                cancelled_receives
+                messages_wait_for_a_lost_peer
+                close_wakes_everybody
+                a_shutdown_ends_channels
             }
             reconnecting {
                 a_listener_that_comes_back_is_reached_again
