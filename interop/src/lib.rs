@@ -7,4 +7,4 @@ mod rust_peer;
 mod serve;
 
 pub use rust_peer::{Event, RustPeer, RustPeerConfig, RustPeerError, WAIT};
-pub use serve::{ECHO, PERF, RESET, SINK};
+pub use serve::{ECHO, FRAMES, Frames, PERF, RESET, SINK, frames};

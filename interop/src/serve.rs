@@ -11,7 +11,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use asynchronous_codec::Framed;
+use bytes::Bytes;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, SinkExt as _, StreamExt as _};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
     core::{
@@ -25,6 +27,8 @@ use libp2p::{
         handler::{ConnectionEvent, FullyNegotiatedInbound},
     },
 };
+
+use unsigned_varint::codec::UviBytes;
 
 use crate::rust_peer::{Event, EventLog};
 
@@ -50,6 +54,10 @@ pub const RESET: StreamProtocol = StreamProtocol::new("/septa-interop/reset/1.0.
 /// closes: the perf protocol of libp2p, whose own crate does not work with this release.
 pub const PERF: StreamProtocol = StreamProtocol::new("/perf/1.0.0");
 
+/// Answers each message with its bytes in reverse. Messages are framed by the codec that rust-libp2p's own protocols use:
+/// behind their length as an unsigned varint.
+pub const FRAMES: StreamProtocol = StreamProtocol::new("/septa-interop/frames/1.0.0");
+
 async fn serve(peer: PeerId, protocol: StreamProtocol, mut stream: Stream, events: EventLog) {
     let mut bytes = 0;
     let result = if protocol == SINK {
@@ -59,6 +67,8 @@ async fn serve(peer: PeerId, protocol: StreamProtocol, mut stream: Stream, event
         .await
     } else if protocol == PERF {
         perf(&mut stream, &mut bytes).await
+    } else if protocol == FRAMES {
+        reverse(stream, &mut bytes).await
     } else if protocol == RESET {
         stream.read_exact(&mut [0; 4]).await
     } else {
@@ -117,6 +127,27 @@ async fn perf(stream: &mut Stream, bytes: &mut u64) -> io::Result<()> {
         left -= step;
     }
     stream.close().await
+}
+
+/// A stream of messages, as rust-libp2p's own protocols frame them.
+pub type Frames = Framed<Stream, UviBytes<Bytes>>;
+
+/// Frames the messages of a stream, each of at most 1 MiB.
+pub fn frames(stream: Stream) -> Frames {
+    let mut codec = UviBytes::default();
+    codec.set_max_len(1 << 20);
+    Framed::new(stream, codec)
+}
+
+async fn reverse(stream: Stream, bytes: &mut u64) -> io::Result<()> {
+    let mut frames = frames(stream);
+    while let Some(message) = frames.next().await {
+        let mut message = message?.to_vec();
+        *bytes += message.len() as u64;
+        message.reverse();
+        frames.send(message.into()).await?;
+    }
+    frames.close().await
 }
 
 pub(crate) struct Behaviour(EventLog);
@@ -207,10 +238,10 @@ pub(crate) struct Accept;
 
 impl UpgradeInfo for Accept {
     type Info = StreamProtocol;
-    type InfoIter = [StreamProtocol; 4];
+    type InfoIter = [StreamProtocol; 5];
 
     fn protocol_info(&self) -> Self::InfoIter {
-        [ECHO, SINK, RESET, PERF]
+        [ECHO, SINK, RESET, PERF, FRAMES]
     }
 }
 

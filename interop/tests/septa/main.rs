@@ -14,5 +14,6 @@ mod node;
 mod peer_record;
 mod perf;
 mod services;
+mod shared_channel;
 mod streams;
 mod support;
