@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adapter;
+mod broadcast;
 mod builder;
 pub mod channel;
 mod connection;
@@ -29,6 +30,7 @@ pub mod node;
 mod output;
 mod pool;
 mod profile;
+pub mod requests;
 pub mod runtime;
 mod services;
 mod shared;
@@ -50,6 +52,7 @@ pub use error::{
 };
 pub use listener::Listener;
 pub use node::{Node, NodeBuilder};
+pub use requests::Requests;
 pub use runtime::Runtime;
 pub use septa_core::connection::{CloseReason, Priority, ReadError, RefuseReason, StreamId, WriteError};
 pub use storage::{FileStorage, Storage};

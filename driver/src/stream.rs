@@ -1,6 +1,7 @@
 //! The application's handle on a stream.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::poll_fn,
     io,
@@ -181,6 +182,13 @@ impl Stream {
 
     pub(crate) fn poll_write_chunk(&self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<usize, WriteError>> {
         self.poll_write_with(cx, |stream| stream.write_chunk(chunk))
+    }
+
+    /// Ready when nothing can be written any more, which a reader does not hear of behind the end of the input.
+    pub(crate) fn poll_lost(&self, cx: &mut Context<'_>) -> Poll<WriteError> {
+        self.poll_write_with(cx, |stream| Err::<Infallible, _>(stream.lost())).map(|lost| match lost {
+            Err(error) => error,
+        })
     }
 
     pub(crate) fn poll_write_slice(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {

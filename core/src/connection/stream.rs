@@ -62,6 +62,16 @@ impl Stream<'_> {
         streams.held(self.id).is_some_and(|(session, _)| session.is_receiving(self.id))
     }
 
+    /// Why nothing can be written any more, or [`Blocked`](WriteError::Blocked) while something can: then
+    /// [`Event::Writable`](super::Event::Writable) follows once when that changes, or earlier. For an end that has read
+    /// all and still has to hear of a reset, which behind the end of the input no read tells.
+    pub fn lost(&mut self) -> WriteError {
+        match self.write_with(|session, id| Err(session.lost(id))) {
+            Ok(_) => WriteError::Blocked,
+            Err(error) => error,
+        }
+    }
+
     /// Ends this end's half after what was written. Reading goes on.
     pub fn finish(&mut self) -> Result<(), WriteError> {
         let (streams, lost) = self.connection.streams_mut();

@@ -57,6 +57,17 @@ impl Session {
         self.write_with(id, data.is_empty(), |queue, quota, spares| queue.write_chunk(data, quota, spares))
     }
 
+    /// Why nothing can be written any more, or [`Blocked`](WriteError::Blocked) while something can: then `Writable`
+    /// follows once when that changes, or earlier. For an end that has read all and still has to hear of a reset.
+    pub fn lost(&mut self, id: StreamId) -> WriteError {
+        let Some(stream) = self.held_stream(id) else { return WriteError::Unknown };
+        if let Err(error) = check_writable(stream) {
+            return error;
+        }
+        (stream.write_armed, stream.writable) = (true, false);
+        WriteError::Blocked
+    }
+
     /// Closes our half: FIN follows what was written.
     pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
         let stream = self.held_stream(id).ok_or(WriteError::Unknown)?;

@@ -4,6 +4,7 @@
 //! Here are the tasks that move their bytes: one for each peer that is sent to, one for each inbound stream, and one
 //! that takes those in.
 
+mod broadcast;
 mod error;
 mod inbound;
 mod listen;
@@ -196,6 +197,22 @@ impl Channel {
     /// See [`TrySendError`]. Nothing was sent.
     pub fn try_send<'m>(&self, peer: PeerId, message: impl Into<Payload<'m>>) -> Result<Pushed, TrySendError> {
         send::try_send(&self.shared, peer, message.into())
+    }
+
+    /// Sends a message to each of `peers` once, to `max_parallel` at a time and at least one, and returns what became of
+    /// each: as [`send`](Self::send) does, but waiting `timeout` at most from when its turn comes. Dropping the future
+    /// gives up those that wait; others may have been sent.
+    ///
+    /// A long message that is [shared](Payload::Shared) is not copied. For a peer whose time is over the error is
+    /// [`Full`](TrySendError::Full).
+    pub async fn broadcast<'m>(
+        &self,
+        peers: impl IntoIterator<Item = PeerId>,
+        message: impl Into<Payload<'m>>,
+        timeout: Duration,
+        max_parallel: usize,
+    ) -> BTreeMap<PeerId, Result<Pushed, TrySendError>> {
+        broadcast::broadcast(&self.shared, peers, message.into(), timeout, max_parallel).await
     }
 
     /// Waits until [`try_send`](Self::try_send) would take a message for the peer. Somebody else may be faster.

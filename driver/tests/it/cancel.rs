@@ -16,12 +16,12 @@ use crate::world::{ECHO, OTHER, World, calm, pattern, read_to_end};
 const ENOUGH: usize = 60;
 
 /// Polls a future so many times at most, then drops it.
-struct Polled<F> {
+pub(crate) struct Polled<F> {
     future: Option<Pin<Box<F>>>,
     polls: usize,
 }
 
-fn polled<F: Future>(polls: usize, future: F) -> Polled<F> {
+pub(crate) fn polled<F: Future>(polls: usize, future: F) -> Polled<F> {
     Polled { future: Some(Box::pin(future)), polls }
 }
 

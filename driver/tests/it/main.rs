@@ -10,6 +10,7 @@ mod identify_push;
 mod limits;
 mod node;
 mod perf;
+mod requests;
 mod services;
 mod socket_calls;
 mod streams;

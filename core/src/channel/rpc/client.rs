@@ -153,6 +153,11 @@ impl Client {
         self.try_request(None, now, body.into(), timeout)
     }
 
+    /// Whether [`request`](Self::request) would take a request now that is not too long.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Open && self.has_room() && self.line.is_first(None)
+    }
+
     /// Asks, if there is room and the caller is first in the line; otherwise has it wait, as
     /// [`Outbox::enter`](super::super::Outbox::enter) does. `timeout` begins when the request is taken.
     ///

@@ -232,6 +232,25 @@ fn a_reset_reaches_the_peer_with_its_code_after_what_was_delivered() {
 }
 
 #[test]
+fn a_reset_behind_the_end_of_the_input_is_told_to_who_asks_for_it() {
+    let mut pair = open_pair();
+    let id = open_stream(&mut pair, End::Dialer);
+    pair.dialer.connection.stream(id).finish().unwrap();
+    pair.settle();
+    assert_eq!(read_all(&mut pair.listener.connection, id), (Vec::new(), Ok(())));
+    assert_eq!(pair.listener.connection.stream(id).lost(), WriteError::Blocked);
+    let _ = events(&mut pair, End::Listener);
+    // It wants no answer any more.
+    pair.dialer.connection.stream(id).release();
+    pair.settle();
+    assert_eq!(events(&mut pair, End::Listener), [Event::Writable { id }]);
+    assert_eq!(pair.listener.connection.stream(id).lost(), WriteError::Reset(0));
+    assert_eq!(read_all(&mut pair.listener.connection, id), (Vec::new(), Ok(())), "as before");
+    pair.listener.connection.stream(id).release();
+    assert_eq!(pair.listener.connection.stream(id).lost(), WriteError::Unknown);
+}
+
+#[test]
 fn a_released_stream_is_reset_unless_both_halves_are_over() {
     let mut pair = open_pair();
     let id = open_stream(&mut pair, End::Dialer);

@@ -35,6 +35,22 @@ fn requests_are_numbered_from_zero_and_answered_in_any_order() {
 }
 
 #[test]
+fn a_client_is_ready_when_it_would_take_a_request() {
+    let mut client = Client::new(&config());
+    for _ in 0..config().max_pending {
+        assert!(client.is_ready());
+        client.request(at(0), b"ask", TIMEOUT).unwrap();
+    }
+    assert!(!client.is_ready(), "as many are pending as may be");
+    sent_by_client(&mut client);
+    tell_client(&mut client, &frame(RESPONSE, 0, b""));
+    assert_eq!(answers(&mut client).len(), 1);
+    assert!(client.is_ready());
+    client.finish();
+    assert!(!client.is_ready());
+}
+
+#[test]
 fn answers_survive_every_cut() {
     let reply = [frame(RESPONSE, 1, &[7; 200]), frame(ERROR, 0, b"no")].concat();
     for cut in 0..=reply.len() {

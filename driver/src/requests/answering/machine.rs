@@ -1,0 +1,157 @@
+//! What a peer asks on one stream, in either mode.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use septa_core::{
+    Instant,
+    channel::{
+        Payload,
+        message::Error as MessageError,
+        rpc::{
+            AnswerError, Asked, RequestId, Server, ServerStats,
+            exchange::{Error, Responder},
+        },
+    },
+    connection::WriteError,
+};
+
+use super::{super::transmit::write, stream::Ending};
+use crate::stream::Stream;
+
+/// Which request of a stream; `None` if there is only one.
+pub(super) type Id = Option<RequestId>;
+
+pub(super) enum Machine {
+    /// For many requests.
+    Many(Server),
+    /// For one.
+    One(One),
+}
+
+/// One request and its answer.
+pub(super) struct One {
+    responder: Responder,
+    /// The peer has ended its half.
+    is_ended: bool,
+}
+
+/// What comes of what was read.
+pub(super) enum Heard {
+    Request(Id, Bytes),
+    Cancelled(Id),
+    /// Nothing more will come.
+    End(Ending),
+}
+
+impl Machine {
+    pub(super) fn one(responder: Responder) -> Self {
+        Self::One(One { responder, is_ended: false })
+    }
+
+    pub(super) fn wants_input(&self) -> bool {
+        match self {
+            Self::Many(server) => server.wants_input(),
+            Self::One(one) => !one.is_ended,
+        }
+    }
+
+    pub(super) fn handle_chunk(&mut self, mut chunk: Bytes) {
+        match self {
+            Self::Many(server) => server.handle_chunk(&mut chunk),
+            Self::One(one) => one.responder.handle_chunk(&mut chunk),
+        }
+    }
+
+    pub(super) fn handle_eof(&mut self) {
+        match self {
+            Self::Many(server) => server.handle_eof(),
+            Self::One(one) => {
+                one.is_ended = true;
+                one.responder.handle_eof();
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Many(_) => None,
+            Self::One(one) => one.responder.poll_timeout(),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Self::One(one) = self {
+            one.responder.handle_timeout(now);
+        }
+    }
+
+    pub(super) fn poll_heard(&mut self) -> Option<Heard> {
+        match self {
+            Self::Many(server) => match server.poll_asked() {
+                Some(Asked::Request { id, body }) => Some(Heard::Request(Some(id), body)),
+                Some(Asked::Cancelled { id }) => Some(Heard::Cancelled(Some(id))),
+                _ if server.failure().is_some() => Some(Heard::End(Ending::Violation)),
+                _ => None,
+            },
+            Self::One(one) => one.responder.poll_request().map(|request| match request {
+                Ok(body) => Heard::Request(None, body),
+                Err(Error::TimedOut) => Heard::End(Ending::Refused),
+                Err(Error::Lost | Error::NoMessage | Error::Message(MessageError::UnexpectedEof)) => {
+                    Heard::End(Ending::Lost)
+                }
+                Err(_) => Heard::End(Ending::Violation),
+            }),
+        }
+    }
+
+    pub(super) fn respond(&mut self, id: Id, body: Payload<'_>) -> Result<(), AnswerError> {
+        match (self, id) {
+            (Self::Many(server), Some(id)) => server.respond(id, body),
+            (Self::One(one), None) => one.responder.respond(body),
+            _ => Err(AnswerError::NotDue),
+        }
+    }
+
+    /// Says that there is no answer, if there is a way to. If not, the stream is to be reset.
+    pub(super) fn refuse(&mut self, id: Id, reason: &str) -> Result<Option<Ending>, AnswerError> {
+        match (self, id) {
+            (Self::Many(server), Some(id)) => server.refuse(id, reason).map(|()| None),
+            (Self::One(_), None) => Ok(Some(Ending::Refused)),
+            _ => Err(AnswerError::NotDue),
+        }
+    }
+
+    pub(super) fn write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<Result<(), WriteError>> {
+        match self {
+            Self::Many(server) => write(cx, stream, server),
+            Self::One(one) => write(cx, stream, &mut one.responder),
+        }
+    }
+
+    pub(super) fn wants_transmit(&self) -> bool {
+        match self {
+            Self::Many(server) => server.wants_transmit(),
+            Self::One(one) => one.responder.wants_transmit(),
+        }
+    }
+
+    /// All was answered that was or can be asked, and handed out.
+    pub(super) fn is_finished(&self) -> bool {
+        match self {
+            Self::Many(server) => server.is_finished(),
+            Self::One(one) => one.responder.is_finished(),
+        }
+    }
+
+    pub(super) fn add_stats(&self, stats: &mut ServerStats) {
+        if let Self::Many(server) = self {
+            let own = server.stats();
+            stats.queued_messages += own.queued_messages;
+            stats.queued_bytes += own.queued_bytes;
+            stats.requests += own.requests;
+            stats.cancelled += own.cancelled;
+            stats.unknown_cancels += own.unknown_cancels;
+        }
+    }
+}
