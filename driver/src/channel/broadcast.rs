@@ -18,6 +18,7 @@ pub(super) async fn broadcast(
     max_parallel: usize,
 ) -> BTreeMap<PeerId, Result<Pushed, TrySendError>> {
     let runtime = &**channel.node.runtime();
+    let message = &channel.encode(message);
     let send_to = async |peer| match within(runtime, after(runtime, timeout), send(channel, peer, message)).await {
         Some(sent) => Ok(sent?),
         None => Err(TrySendError::Full { peer, channel: channel.protocol.clone() }),

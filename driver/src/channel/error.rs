@@ -22,6 +22,10 @@ pub enum ChannelError {
     /// It is open already, or the node was shut down.
     #[error(transparent)]
     Accept(#[from] AcceptError),
+    /// Only named channels can be compressed: the protocol is somebody else's.
+    #[cfg(feature = "zstd")]
+    #[error("only named channels can be compressed")]
+    ForeignCompression,
 }
 
 /// The message was not sent.

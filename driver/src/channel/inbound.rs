@@ -12,7 +12,7 @@ use septa_core::{
     channel::{Epoch, Inbox, InboxStats, Message},
 };
 
-use super::{ChannelOptions, Received};
+use super::ChannelOptions;
 use crate::{
     stream::Stream,
     waiters::{Waiters, Woken},
@@ -69,6 +69,8 @@ pub(super) struct Entry {
     stream: Option<Arc<Stream>>,
     /// This end sends no more on it.
     is_retired: bool,
+    /// A message of it was malformed: nothing more of it is taken.
+    pub(super) is_violated: bool,
     /// The reader, if it waits for room.
     pub(super) reader: Option<Waker>,
 }
@@ -77,6 +79,12 @@ pub(super) struct Entry {
 pub(super) enum Opener {
     Own,
     Peer,
+}
+
+/// What is taken, in the form in which it came.
+pub(super) enum Taken {
+    Message { peer: PeerId, key: u64, message: Message },
+    Lost { peer: PeerId, epoch: Epoch },
 }
 
 /// Why a stream is not taken in.
@@ -176,6 +184,7 @@ impl Inbound {
             inbox,
             stream: Some(stream.clone()),
             is_retired: false,
+            is_violated: false,
             reader: None,
         });
         Ok(self.last_key)
@@ -248,15 +257,16 @@ impl Inbound {
         self.receivers.wake_into(woken);
     }
 
-    pub(super) fn recv(&mut self, woken: &mut Woken) -> Option<Received> {
+    pub(super) fn recv(&mut self, woken: &mut Woken) -> Option<Taken> {
         if let Some((peer, epoch)) = self.lost.pop_front() {
-            return Some(Received::Lost { peer, epoch });
+            return Some(Taken::Lost { peer, epoch });
         }
         while let Some(peer) = self.ready.pop_front() {
             let Some(line) = self.peers.get_mut(&peer) else { continue };
             line.is_queued = false;
             let Some(index) = line.next() else { continue };
             let Some(entry) = line.entries.get_mut(index) else { continue };
+            let key = entry.key;
             let before = entry.inbox.stats().bytes;
             let taken = entry.inbox.recv();
             self.waiting_bytes = (self.waiting_bytes + entry.inbox.stats().bytes).saturating_sub(before);
@@ -275,11 +285,24 @@ impl Inbound {
                 self.is_stalled = false;
                 self.wake_readers(woken);
             }
-            if let Ok(Message { epoch, body }) = taken {
-                return Some(Received::Message { peer, epoch, body });
+            if let Ok(message) = taken {
+                return Some(Taken::Message { peer, key, message });
             }
         }
         None
+    }
+
+    /// A message of a stream was malformed. What came behind it is dropped, and its reader ends the stream.
+    pub(super) fn violated(&mut self, peer: &PeerId, key: u64, woken: &mut Woken) {
+        let reader = self.with(peer, key, woken, |entry| {
+            entry.is_violated = true;
+            while entry.inbox.recv().is_ok() {}
+            entry.reader.take()
+        });
+        woken.extend(reader.flatten());
+        self.tidy(peer);
+        // What is behind it may be taken now.
+        self.enqueue(peer, woken);
     }
 
     pub(super) fn lose(&mut self, peer: PeerId, epoch: Epoch, woken: &mut Woken) {

@@ -9,13 +9,14 @@ use std::{
 
 use septa_core::{
     ConnectionId, PeerId, Role,
-    channel::{Epoch, Inbox},
+    channel::{Epoch, Inbox, Message},
     connection::codes,
 };
 
 use super::{
     ChannelShared, Mode, Received,
-    inbound::{Entry, Inbound, Opener, Refused},
+    form::Malformed,
+    inbound::{Entry, Inbound, Opener, Refused, Taken},
 };
 use crate::{
     node::{InboundStream, IncomingStreams},
@@ -140,13 +141,17 @@ impl Reading<'_> {
             Poll::Pending => return Poll::Pending,
         };
         let is_end = chunk.is_none();
-        let taken = self.with_entry(|entry| match chunk {
-            Some(mut chunk) => entry.inbox.handle_chunk(&mut chunk),
-            None => entry.inbox.handle_eof(),
+        let taken = self.with_entry(|entry| {
+            let taken = match chunk {
+                _ if entry.is_violated => return false,
+                Some(mut chunk) => entry.inbox.handle_chunk(&mut chunk),
+                None => entry.inbox.handle_eof(),
+            };
+            taken.is_ok()
         });
         Poll::Ready(match taken {
-            Some(Ok(())) if !is_end => None,
-            Some(Err(_)) => Some(End::Violated),
+            Some(true) if !is_end => None,
+            Some(false) => Some(End::Violated),
             _ => Some(End::Over),
         })
     }
@@ -158,7 +163,7 @@ impl Reading<'_> {
         }
         let has_room = inbound.has_room();
         let Some(entry) = inbound.entry(&self.peer, self.key) else { return Step::End(End::Over) };
-        if entry.inbox.failure().is_some() {
+        if entry.inbox.failure().is_some() || entry.is_violated {
             return Step::End(End::Violated);
         }
         // Woken when the channel is closed, too.
@@ -191,10 +196,25 @@ impl Drop for Receiving<'_> {
 }
 
 pub(super) async fn recv(channel: &ChannelShared) -> Option<Received> {
+    loop {
+        // Beside the locks: inflating takes time. Nothing is awaited behind it, so that nothing is lost.
+        match take(channel).await? {
+            Taken::Lost { peer, epoch } => return Some(Received::Lost { peer, epoch }),
+            Taken::Message { peer, key, message: Message { epoch, body } } => {
+                match channel.form.decode(body, channel.options.config.max_message_len) {
+                    Ok(body) => return Some(Received::Message { peer, epoch, body }),
+                    Err(Malformed) => channel.with_inbound(|inbound, woken| inbound.violated(&peer, key, woken)),
+                }
+            }
+        }
+    }
+}
+
+async fn take(channel: &ChannelShared) -> Option<Taken> {
     let mut waiting = Receiving { channel, key: None };
     poll_fn(|cx| {
         waiting.channel.with_inbound(|inbound, woken| match inbound.recv(woken) {
-            Some(received) => Poll::Ready(Some(received)),
+            Some(taken) => Poll::Ready(Some(taken)),
             None if inbound.closed => Poll::Ready(None),
             None => {
                 inbound.receivers.wait(&mut waiting.key, cx.waker());
@@ -222,7 +242,7 @@ impl ChannelShared {
         opener: Opener,
         stream: &Arc<Stream>,
     ) -> Result<(), Refused> {
-        let inbox = Inbox::new(&self.options.config, Epoch::of(connection));
+        let inbox = Inbox::new(&self.wire, Epoch::of(connection));
         let key = self.lock_inbound().add(peer, connection, opener, inbox, stream)?;
         self.node.spawn("channel from a peer", read(self.clone(), peer, key, stream.clone()));
         Ok(())

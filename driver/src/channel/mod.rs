@@ -5,7 +5,10 @@
 //! that takes those in.
 
 mod broadcast;
+#[cfg(feature = "zstd")]
+mod compression;
 mod error;
+mod form;
 mod inbound;
 mod listen;
 mod outgoing;
@@ -24,13 +27,15 @@ use std::{
 };
 
 use bytes::Bytes;
+#[cfg(feature = "zstd")]
+pub use compression::{CompressionLevel, InvalidCompressionLevel};
 pub use error::{ChannelError, SendError, TrySendError};
 pub use septa_core::channel::{
     ChannelName, Config, DropCounts, DropReason, Epoch, InboxStats, OutboxStats, Payload, Pushed, Watermarks, WhenFull,
 };
-use septa_core::{PeerId, ProtocolId, channel::Variant};
+use septa_core::{PeerId, ProtocolId};
 
-use self::{inbound::Inbound, outgoing::Outgoing};
+use self::{form::Form, inbound::Inbound, outgoing::Outgoing};
 use crate::{Node, waiters::Woken};
 
 /// How a channel is set up.
@@ -48,6 +53,19 @@ pub struct ChannelOptions {
     /// How long messages wait for a peer to whom there is no connection. Then they are dropped, and senders that wait are
     /// told. Stops peers that ask something and are gone from filling the channel.
     pub keep: Duration,
+    /// Compresses each message for itself with zstd; off unless set. Both ends must have it on, at whatever level: the
+    /// messages of a compressed channel travel under a protocol of their own, and there is no falling back.
+    ///
+    /// **Not for secrets beside data that somebody else can choose.** The length of what is sent, which encryption does not
+    /// hide, tells how much of the message repeats itself: who has a part of it repeated by guess learns the secret byte by
+    /// byte, as CRIME and BREACH do.
+    ///
+    /// What waits counts with the bytes that travel, for the [`Watermarks`] too; [`Config::max_message_len`] is for the
+    /// messages themselves, at both ends. A message is compressed by whoever sends it, before it takes its place, each time
+    /// it is tried, and once for a broadcast; and inflated by whoever takes it. A peer whose message does not inflate to
+    /// what it has announced, within the limit, has its stream reset with code 0x1004.
+    #[cfg(feature = "zstd")]
+    pub compression: Option<CompressionLevel>,
 }
 
 impl Default for ChannelOptions {
@@ -57,6 +75,8 @@ impl Default for ChannelOptions {
             max_peers: 4096,
             max_received_bytes: 64 * 1024 * 1024,
             keep: Duration::from_secs(600),
+            #[cfg(feature = "zstd")]
+            compression: None,
         }
     }
 }
@@ -112,7 +132,10 @@ struct ChannelShared {
     node: Node,
     protocol: ProtocolId,
     mode: Mode,
+    form: Form,
     options: ChannelOptions,
+    /// The limits for messages in their form.
+    wire: Config,
     handles: AtomicUsize,
     is_closed: AtomicBool,
     peers: Mutex<Peers>,
@@ -141,7 +164,8 @@ impl Node {
     /// # Errors
     /// See [`ChannelError`].
     pub fn channel_with(&self, name: &str, options: ChannelOptions) -> Result<Channel, ChannelError> {
-        self.open_channel(ChannelName::new(name)?.protocol(Variant::Messages), Mode::OneWay, options)
+        let (name, form) = (ChannelName::new(name)?, Form::of(&options, Mode::OneWay)?);
+        self.open_channel(name.protocol(form.variant()), Mode::OneWay, form, options)
     }
 
     /// Opens a channel of somebody else's protocol, whose messages are framed like those of a named one: by their
@@ -154,10 +178,17 @@ impl Node {
     /// # Errors
     /// See [`ChannelError`].
     pub fn shared_channel(&self, protocol: ProtocolId, options: ChannelOptions) -> Result<Channel, ChannelError> {
-        self.open_channel(protocol, Mode::Shared, options)
+        let form = Form::of(&options, Mode::Shared)?;
+        self.open_channel(protocol, Mode::Shared, form, options)
     }
 
-    fn open_channel(&self, protocol: ProtocolId, mode: Mode, options: ChannelOptions) -> Result<Channel, ChannelError> {
+    fn open_channel(
+        &self,
+        protocol: ProtocolId,
+        mode: Mode,
+        form: Form,
+        options: ChannelOptions,
+    ) -> Result<Channel, ChannelError> {
         options.config.validate()?;
         let streams = self.accept(protocol.clone())?;
         let shared = Arc::new(ChannelShared {
@@ -165,6 +196,8 @@ impl Node {
             protocol,
             mode,
             inbound: Mutex::new(Inbound::new(&options)),
+            wire: form.wire_config(&options.config),
+            form,
             options,
             handles: AtomicUsize::new(1),
             is_closed: AtomicBool::new(false),
@@ -188,7 +221,7 @@ impl Channel {
     /// # Errors
     /// See [`SendError`]. Nothing was sent.
     pub async fn send<'m>(&self, peer: PeerId, message: impl Into<Payload<'m>>) -> Result<Pushed, SendError> {
-        send::send(&self.shared, peer, message.into()).await
+        send::send(&self.shared, peer, &self.shared.encode(message.into())).await
     }
 
     /// Sends a message to a peer if it need not wait.
@@ -196,7 +229,7 @@ impl Channel {
     /// # Errors
     /// See [`TrySendError`]. Nothing was sent.
     pub fn try_send<'m>(&self, peer: PeerId, message: impl Into<Payload<'m>>) -> Result<Pushed, TrySendError> {
-        send::try_send(&self.shared, peer, message.into())
+        send::try_send(&self.shared, peer, &self.shared.encode(message.into()))
     }
 
     /// Sends a message to each of `peers` once, to `max_parallel` at a time and at least one, and returns what became of
@@ -293,7 +326,7 @@ impl ChannelShared {
             return Ok(outgoing.clone());
         }
         self.check_peers(&peers)?;
-        let outgoing = Arc::new(Outgoing::new(peer, &self.options.config));
+        let outgoing = Arc::new(Outgoing::new(peer, &self.wire));
         peers.of.insert(peer, outgoing.clone());
         Ok(outgoing)
     }

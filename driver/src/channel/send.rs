@@ -9,6 +9,7 @@ use septa_core::{
 
 use super::{
     ChannelShared, SendError, TrySendError,
+    form::Encoded,
     outgoing::{Gone, Outgoing},
 };
 
@@ -41,7 +42,7 @@ enum Outcome {
 pub(super) async fn send(
     channel: &Arc<ChannelShared>,
     peer: PeerId,
-    message: Payload<'_>,
+    message: &Encoded<'_>,
 ) -> Result<Pushed, SendError> {
     channel.check_len(peer, message)?;
     loop {
@@ -57,7 +58,7 @@ pub(super) async fn send(
                     }
                     None => {}
                 }
-                let outcome = match state.outbox.enter(ticket, message) {
+                let outcome = match state.outbox.enter(ticket, message.payload()) {
                     Err(PushError::Full) => {
                         if let Some(ticket) = ticket {
                             state.senders.insert(*ticket, cx.waker().clone());
@@ -85,14 +86,14 @@ pub(super) async fn send(
 pub(super) fn try_send(
     channel: &Arc<ChannelShared>,
     peer: PeerId,
-    message: Payload<'_>,
+    message: &Encoded<'_>,
 ) -> Result<Pushed, TrySendError> {
     channel.check_len(peer, message)?;
     loop {
         let outgoing = channel.outgoing(peer)?;
         let (outcome, must_start) = outgoing.with(|state| match state.gone {
             Some(_) => (None, false),
-            None => (Some(state.outbox.push(message)), state.must_start()),
+            None => (Some(state.outbox.push(message.payload())), state.must_start()),
         });
         if must_start {
             outgoing.start(channel);
@@ -137,13 +138,18 @@ impl Drop for Waiting<'_> {
 }
 
 impl ChannelShared {
+    /// The message as it is sent.
+    pub(super) fn encode<'m>(&self, message: Payload<'m>) -> Encoded<'m> {
+        self.form.encode(message, self.options.config.max_message_len)
+    }
+
     fn check_open(&self) -> Result<(), SendError> {
         if self.is_closed() { Err(SendError::Closed { channel: self.protocol.clone() }) } else { Ok(()) }
     }
 
     /// Before anything is begun for the peer.
-    fn check_len(&self, peer: PeerId, message: Payload<'_>) -> Result<(), SendError> {
-        let (len, max) = (message.as_bytes().len(), self.options.config.max_message_len);
+    fn check_len(&self, peer: PeerId, message: &Encoded<'_>) -> Result<(), SendError> {
+        let (len, max) = (message.len, self.options.config.max_message_len);
         if len <= max {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use crate::{node::Nodes, world::calm};
 const CHAT: ProtocolId = ProtocolId::from_static("/septa/channel/chat/1.0.0");
 
 /// Node 0 has the channel; node 1 knows how to abuse it.
-async fn victim(nodes: &Nodes, options: ChannelOptions) -> Channel {
+pub(super) async fn victim(nodes: &Nodes, options: ChannelOptions) -> Channel {
     let channel = nodes.nodes[0].channel_with("chat", options).unwrap();
     connected_to(nodes, 1).await;
     nodes.sleep(Duration::from_millis(50)).await;
@@ -27,7 +27,7 @@ async fn attack(nodes: &Nodes) -> Stream {
 }
 
 /// With which code the other end has reset a stream, if it has. It may have ended its half before.
-async fn reset_code(nodes: &Nodes, stream: &mut Stream) -> Option<u32> {
+pub(super) async fn reset_code(nodes: &Nodes, stream: &mut Stream) -> Option<u32> {
     nodes.sleep(Duration::from_millis(100)).await;
     let error = stream.write_all(b"x").await.err()?;
     match error.get_ref().and_then(|source| source.downcast_ref()) {
@@ -44,7 +44,7 @@ fn frame(len: u16) -> Vec<u8> {
 }
 
 /// The same in the shortest form, which is the only one that is allowed.
-fn short_frame(body: &[u8]) -> Vec<u8> {
+pub(super) fn short_frame(body: &[u8]) -> Vec<u8> {
     [&[u8::try_from(body.len()).unwrap()], body].concat()
 }
 

@@ -1,5 +1,6 @@
 //! Channels of messages between nodes.
 
+mod compressed;
 mod hostile;
 mod moving;
 mod shared;
