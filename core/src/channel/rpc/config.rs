@@ -15,8 +15,14 @@ pub struct Config {
     /// more. From it on those who ask wait.
     pub max_pending: usize,
     /// Requests that are being answered, for each stream. Stops a peer that asks faster than we answer; the
-    /// rest of its requests waits in the stream's window.
+    /// rest of its requests waits.
     pub max_answering: usize,
+    /// Requests that wait until others are answered, for each stream; further ones stay in the stream's window, and
+    /// cancellations behind them. Stops a peer that asks faster than we answer from filling memory. As many as
+    /// `max_pending` of the peer let it cancel all that it asks.
+    pub max_held: usize,
+    /// Their bytes; the one that reaches this is still taken.
+    pub max_held_bytes: usize,
     /// Callers that may wait to ask. Stops a peer that does not read from gathering every task that would
     /// ask it something.
     pub max_waiting: usize,
@@ -29,6 +35,8 @@ impl Default for Config {
             watermarks: Watermarks::default(),
             max_pending: 1000,
             max_answering: 64,
+            max_held: 1000,
+            max_held_bytes: 1024 * 1024,
             max_waiting: 4096,
         }
     }
@@ -41,6 +49,8 @@ impl Config {
             ("max_message_len", self.max_message_len),
             ("max_pending", self.max_pending),
             ("max_answering", self.max_answering),
+            ("max_held", self.max_held),
+            ("max_held_bytes", self.max_held_bytes),
             ("max_waiting", self.max_waiting),
         ];
         ConfigErrors::check(limits, self.max_message_len, self.watermarks)

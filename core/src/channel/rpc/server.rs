@@ -1,6 +1,6 @@
 //! The answering end of a stream of requests.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -51,9 +51,11 @@ pub struct ServerStats {
     pub queued_messages: usize,
     /// Their bytes.
     pub queued_bytes: usize,
+    /// Requests that wait until others are answered.
+    pub waiting: usize,
     /// Requests taken.
     pub requests: u64,
-    /// Requests that the peer cancelled before they were answered.
+    /// Requests that the peer cancelled before they were answered, or taken.
     pub cancelled: u64,
     /// Cancellations of requests that had been answered, or never asked.
     pub unknown_cancels: u64,
@@ -61,10 +63,11 @@ pub struct ServerStats {
 
 /// The answering end of one stream of requests.
 ///
-/// Input is looked at in [`poll_asked`](Self::poll_asked) only, and no further than to the first request for
-/// which there is no room: because [`Config::max_answering`] are being answered, or because answers wait up to
-/// the high watermark. So a peer that asks and does not read costs at most the answers to those, beyond the high
-/// mark, one request that waits and one chunk; the stream's window stops it.
+/// Input is looked at in [`poll_asked`](Self::poll_asked) only. Requests for which there is no room, because
+/// [`Config::max_answering`] are being answered, or because answers wait up to the high watermark, wait here up to
+/// [`Config::max_held`] and [`Config::max_held_bytes`], so that the peer can cancel any of them, and those before them. No
+/// further input is looked at then; the stream's window stops the peer. So one that asks and does not read costs at
+/// most the answers to those, beyond the high mark, and what waits here, one request and one chunk beyond the bound.
 #[derive(Debug)]
 pub struct Server {
     state: State,
@@ -75,8 +78,11 @@ pub struct Server {
     answering: BTreeSet<RequestId>,
     /// The number of the next request.
     next: RequestId,
-    /// A request for which there was no room.
-    held: Option<(RequestId, Bytes)>,
+    /// Requests for which there was no room.
+    held: BTreeMap<RequestId, Bytes>,
+    held_bytes: usize,
+    max_held: usize,
+    max_held_bytes: usize,
     reader: FrameReader,
     stats: ServerStats,
 }
@@ -100,7 +106,10 @@ impl Server {
             gate: Gate::new(config.watermarks),
             answering: BTreeSet::new(),
             next: RequestId(0),
-            held: None,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            max_held: config.max_held,
+            max_held_bytes: config.max_held_bytes,
             reader: FrameReader::new(config.max_message_len),
             stats: ServerStats::default(),
         }
@@ -108,7 +117,7 @@ impl Server {
 
     /// Whether [`handle_chunk`](Self::handle_chunk) would take a chunk.
     pub fn wants_input(&self) -> bool {
-        self.state == State::Open && self.held.is_none() && self.reader.wants_input()
+        self.state == State::Open && self.can_hold() && self.reader.wants_input()
     }
 
     /// Takes a received chunk, or leaves it if no input is [wanted](Self::wants_input).
@@ -127,29 +136,27 @@ impl Server {
     #[must_use]
     pub fn poll_asked(&mut self) -> Option<Asked> {
         loop {
-            if let Some((id, body)) = self.held.take() {
-                if !self.has_room() {
-                    self.held = Some((id, body));
-                    return None;
-                }
+            if self.has_room()
+                && let Some((id, body)) = self.held.pop_first()
+            {
+                self.held_bytes = self.held_bytes.saturating_sub(body.len());
                 self.answering.insert(id);
                 self.stats.requests = self.stats.requests.saturating_add(1);
                 return Some(Asked::Request { id, body });
             }
-            if self.state != State::Open {
+            if self.state != State::Open || !self.can_hold() {
                 return None;
             }
             match self.reader.next() {
                 Ok(Some(Frame::Cancel(id))) => {
-                    if self.answering.remove(&id) {
-                        self.stats.cancelled = self.stats.cancelled.saturating_add(1);
+                    if self.cancel(id) {
                         return Some(Asked::Cancelled { id });
                     }
-                    self.stats.unknown_cancels = self.stats.unknown_cancels.saturating_add(1);
                 }
                 Ok(Some(Frame::Request(id, body))) if id == self.next => {
                     self.next = RequestId(id.0.saturating_add(1));
-                    self.held = Some((id, body));
+                    self.held_bytes = self.held_bytes.saturating_add(body.len());
+                    self.held.insert(id, body);
                 }
                 Ok(Some(Frame::Request(got, _))) => self.fail(Error::UnexpectedNumber { expected: self.next, got }),
                 Ok(Some(frame)) => self.fail(Error::UnexpectedKind(frame.kind())),
@@ -205,7 +212,7 @@ impl Server {
 
     /// Whether all was asked, answered and handed out, so that this end's half of the stream can be finished.
     pub fn is_finished(&self) -> bool {
-        self.state == State::Ended && self.held.is_none() && self.answering.is_empty() && self.queue.is_empty()
+        self.state == State::Ended && self.held.is_empty() && self.answering.is_empty() && self.queue.is_empty()
     }
 
     /// What is under way.
@@ -213,6 +220,7 @@ impl Server {
         let level = self.queue.level();
         ServerStats {
             answering: self.answering.len(),
+            waiting: self.held.len(),
             queued_messages: level.messages,
             queued_bytes: level.bytes,
             ..self.stats
@@ -221,8 +229,7 @@ impl Server {
 
     /// Bytes of memory that messages occupy.
     pub fn memory_used(&self) -> usize {
-        let held = self.held.as_ref().map_or(0, |(_, body)| body.len());
-        self.queue.memory_used().saturating_add(self.reader.memory_used()).saturating_add(held)
+        self.queue.memory_used().saturating_add(self.reader.memory_used()).saturating_add(self.held_bytes)
     }
 
     fn answer(&mut self, kind: Kind, id: RequestId, body: Payload<'_>, max: usize) -> Result<(), AnswerError> {
@@ -239,6 +246,23 @@ impl Server {
         Ok(())
     }
 
+    /// The peer does not want an answer any more. True if the request is being answered.
+    fn cancel(&mut self, id: RequestId) -> bool {
+        let held = self.held.remove(&id);
+        self.held_bytes = self.held_bytes.saturating_sub(held.as_ref().map_or(0, Bytes::len));
+        let is_answered = self.answering.remove(&id);
+        let count = match held.is_some() || is_answered {
+            true => &mut self.stats.cancelled,
+            false => &mut self.stats.unknown_cancels,
+        };
+        *count = count.saturating_add(1);
+        is_answered
+    }
+
+    fn can_hold(&self) -> bool {
+        self.held.len() < self.max_held && self.held_bytes < self.max_held_bytes
+    }
+
     fn has_room(&self) -> bool {
         self.answering.len() < self.max_answering && self.gate.is_open()
     }
@@ -248,6 +272,8 @@ impl Server {
         self.reader.discard();
         self.queue.clear();
         self.answering.clear();
+        self.held.clear();
+        self.held_bytes = 0;
         self.update_gate();
     }
 

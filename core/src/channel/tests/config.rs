@@ -55,6 +55,14 @@ fn all_that_is_wrong_is_reported_at_once() {
          watermarks.low_messages must be less than watermarks.high_messages; \
          watermarks.low_bytes must be less than watermarks.high_bytes",
     );
-    let config = rpc::Config { max_message_len: 0, max_pending: 0, max_answering: 0, max_waiting: 0, watermarks: zero };
-    assert_eq!(config.validate().unwrap_err().iter().count(), 6);
+    let config = rpc::Config {
+        max_message_len: 0,
+        max_pending: 0,
+        max_answering: 0,
+        max_held: 0,
+        max_held_bytes: 0,
+        max_waiting: 0,
+        watermarks: zero,
+    };
+    assert_eq!(config.validate().unwrap_err().iter().count(), 8);
 }

@@ -102,7 +102,8 @@ fn read_in_pieces(config: &Config, stream: &[u8], cuts: &mut Input<'_>) -> (Vec<
 /// Input: which end, what it does before, and then the other end's messages, each with its length or as they are.
 ///
 /// Asserts of a client that each request ends exactly once, whatever comes, and of both ends that it does not
-/// matter where the input is cut, that limits hold and that a failure is final.
+/// matter where the input is cut, that limits hold and that a failure is final. (Where it is cut decides whether a
+/// server hears of a request before it is cancelled.)
 pub fn channel_rpc(data: &[u8]) {
     let mut input = Input::new(data);
     let is_client = input.bool();
@@ -121,7 +122,15 @@ pub fn channel_rpc(data: &[u8]) {
 
 fn rpc_config() -> rpc::Config {
     let watermarks = Watermarks { high_messages: 10, low_messages: 5, high_bytes: 1000, low_bytes: 500 };
-    rpc::Config { max_message_len: 64, watermarks, max_pending: 8, max_answering: 4, max_waiting: 4 }
+    rpc::Config {
+        max_message_len: 64,
+        watermarks,
+        max_pending: 8,
+        max_answering: 4,
+        max_held: 3,
+        max_held_bytes: 100,
+        max_waiting: 4,
+    }
 }
 
 fn run_client(count: usize, stream: &[u8], cuts: &mut Input<'_>) -> (Vec<Outcome>, Option<rpc::Error>) {
@@ -158,21 +167,22 @@ fn run_client(count: usize, stream: &[u8], cuts: &mut Input<'_>) -> (Vec<Outcome
     (outcomes, client.failure())
 }
 
-/// Answers all requests but the last `kept` at any time, and returns what was asked.
-fn run_server(kept: usize, stream: &[u8], cuts: &mut Input<'_>) -> (Vec<Bytes>, Option<rpc::Error>) {
+/// Answers all requests but the last `kept` at any time, and returns how many came, taken or cancelled before.
+fn run_server(kept: usize, stream: &[u8], cuts: &mut Input<'_>) -> (u64, Option<rpc::Error>) {
     let mut server = Server::new(&rpc_config());
-    let (mut answering, mut asked) = (VecDeque::new(), Vec::new());
+    let (mut answering, mut next, mut told) = (VecDeque::new(), 0, 0);
     let mut take = |server: &mut Server| {
         loop {
             match server.poll_asked() {
                 Some(Asked::Request { id, body }) => {
-                    assert!(id.get() == asked.len() as u64 && body.len() <= 64 && answering.len() < 4);
-                    asked.push(body);
+                    assert!(id.get() >= next && body.len() <= 64 && answering.len() < 4);
+                    next = id.get() + 1;
                     answering.push_back(id);
                 }
                 Some(Asked::Cancelled { id }) => {
                     let place = answering.iter().position(|other| *other == id).expect("it was being answered");
                     answering.remove(place);
+                    told += 1;
                 }
                 None if answering.len() > kept % 4 => {
                     let id = answering.pop_front().expect("more than none");
@@ -188,9 +198,12 @@ fn run_server(kept: usize, stream: &[u8], cuts: &mut Input<'_>) -> (Vec<Bytes>, 
         server.handle_chunk(&mut chunk);
         assert_eq!(chunk.is_empty(), wanted);
         take(&mut server);
+        assert!(server.stats().waiting <= 3);
     });
     server.handle_eof();
     take(&mut server);
     assert!(!server.wants_input() && !server.wants_transmit());
-    (asked, server.failure())
+    let stats = server.stats();
+    assert_eq!(stats.waiting, 0);
+    (stats.requests + (stats.cancelled - told), server.failure())
 }

@@ -29,7 +29,15 @@ const CANCEL: u8 = 3;
 
 fn config() -> Config {
     let watermarks = Watermarks { high_messages: 8, low_messages: 4, ..Watermarks::default() };
-    Config { max_message_len: 300, watermarks, max_pending: 4, max_answering: 3, max_waiting: 3 }
+    Config {
+        max_message_len: 300,
+        watermarks,
+        max_pending: 4,
+        max_answering: 3,
+        max_held: 2,
+        max_held_bytes: 400,
+        max_waiting: 3,
+    }
 }
 
 fn at(seconds: u64) -> Instant {

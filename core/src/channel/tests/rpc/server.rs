@@ -51,19 +51,53 @@ fn requests_survive_every_cut() {
 #[test]
 fn no_more_requests_are_taken_than_may_be_answered_at_once() {
     let mut server = Server::new(&config());
-    tell_server(&mut server, &requests(0..5));
+    tell_server(&mut server, &requests(0..6));
     let ids = all_asked(&mut server);
-    assert_eq!((ids.len(), server.stats().answering), (3, 3));
-    assert!(!server.wants_input(), "the fourth waits, and with it all that is behind");
+    assert_eq!((ids.len(), server.stats().answering, server.stats().waiting), (3, 3, 2));
+    assert!(!server.wants_input(), "two wait, and no more may");
     let mut chunk = Bytes::from_static(b"later");
     server.handle_chunk(&mut chunk);
     assert_eq!((chunk.len(), server.poll_asked()), (5, None));
     server.respond(ids[1], b"done").unwrap();
     assert_eq!(asked(&mut server), Some((3, Bytes::from_static(&[3]))));
-    assert_eq!(asked(&mut server), None);
+    assert_eq!((asked(&mut server), server.stats().waiting), (None, 2), "the sixth waits now");
     server.refuse(ids[0], "").unwrap();
     assert_eq!(asked(&mut server), Some((4, Bytes::from_static(&[4]))));
-    assert!(asked(&mut server).is_none() && server.wants_input(), "three are being answered, but none waits");
+    assert!(asked(&mut server).is_none() && server.wants_input(), "one more may wait");
+}
+
+/// Otherwise a peer whose every request is held by the application could not call any of them off.
+#[test]
+fn requests_can_be_cancelled_although_others_wait_behind_them() {
+    let mut server = Server::new(&config());
+    let cancels = [3, 0, 1, 2].map(|number| frame(CANCEL, number, b"")).concat();
+    tell_server(&mut server, &[requests(0..4), cancels, requests(4..5)].concat());
+    let mut told = Vec::new();
+    while let Some(asked) = server.poll_asked() {
+        told.push(match asked {
+            Asked::Request { id, .. } => (id.get(), true),
+            Asked::Cancelled { id } => (id.get(), false),
+        });
+    }
+    // The fourth was cancelled before it was taken.
+    let expected = [(0, true), (1, true), (2, true), (0, false), (1, false), (2, false), (4, true)];
+    assert_eq!(told, expected);
+    assert_eq!((server.stats().waiting, server.stats().cancelled), (0, 4));
+}
+
+#[test]
+fn requests_wait_up_to_so_many_bytes() {
+    let mut server = Server::new(&config());
+    tell_server(&mut server, &requests(0..3));
+    let ids = all_asked(&mut server);
+    // Of 400 bytes 399 are below the bound, so one more is taken, whatever its length.
+    tell_server(&mut server, &frame(REQUEST, 3, &[0; 200]));
+    assert!(server.poll_asked().is_none() && server.wants_input());
+    tell_server(&mut server, &frame(REQUEST, 4, &[0; 200]));
+    assert!(server.poll_asked().is_none() && !server.wants_input());
+    server.respond(ids[0], b"").unwrap();
+    assert_eq!(asked(&mut server).unwrap().0, 3);
+    assert!(server.wants_input());
 }
 
 #[test]
@@ -75,7 +109,7 @@ fn no_more_requests_are_taken_while_answers_are_not_read() {
         server.respond(ids[0], b"0123456789").unwrap();
     }
     assert_eq!(server.stats().queued_messages, 8);
-    tell_server(&mut server, &requests(8..9));
+    tell_server(&mut server, &requests(8..10));
     assert_eq!(asked(&mut server), None);
     assert!(!server.wants_input());
     server.transmitted(3 * 13);
