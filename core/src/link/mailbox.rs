@@ -152,8 +152,9 @@ impl ToConnection {
 impl Slotted for ToConnection {
     fn slot(&self) -> usize {
         match self.0 {
-            ConnectionMessage::Admission(_) => 0,
-            ConnectionMessage::Policy(_) => 1,
+            // Before the peer is let in: streams that it has opened by then are answered as soon as it is.
+            ConnectionMessage::Policy(_) => 0,
+            ConnectionMessage::Admission(_) => 1,
             ConnectionMessage::Query(_) => 2,
             ConnectionMessage::Retire { .. } | ConnectionMessage::Close { .. } | ConnectionMessage::Retired => 3,
         }

@@ -41,8 +41,13 @@ impl World {
 
     /// Carries bytes and messages for so many milliseconds.
     fn run(&mut self, millis: usize) {
+        self.run_nodes(millis, &End::BOTH);
+    }
+
+    /// The same, while only these nodes hear and say something.
+    fn run_nodes(&mut self, millis: usize, awake: &[End]) {
         for _ in 0..millis {
-            for (side, end) in End::BOTH.into_iter().enumerate() {
+            for (side, end) in End::BOTH.into_iter().enumerate().filter(|(_, end)| awake.contains(end)) {
                 let (to_node, to_connection) = &mut self.slots[side];
                 for (_, message) in core::mem::take(&mut self.nodes[side].sent) {
                     to_connection.put(message);
@@ -163,6 +168,21 @@ fn what_is_served_reaches_connections_that_are_there_and_those_that_come() {
         world.run(20);
         assert_eq!(world.pair.connection(End::Dialer).stream(id).protocol(), Some(&ECHO), "early: {early}");
     }
+}
+
+/// A dialer may open a stream before the listener's node has said anything.
+#[test]
+fn what_is_served_is_known_when_a_peer_is_let_in() {
+    let mut world = World::new(connection::Config::default(), |nodes| {
+        nodes[1].call(|node, now| node.serve(now, &ProtocolSet::from_iter([ECHO])));
+    });
+    world.run_nodes(20, &[End::Dialer]);
+    assert_eq!(world.states()[0], PeerState::Established);
+    let now = world.pair.now;
+    let id = world.pair.connection(End::Dialer).open(now, &[ECHO]).unwrap();
+    world.run_nodes(20, &[End::Dialer]);
+    world.run(20);
+    assert_eq!(world.pair.connection(End::Dialer).stream(id).protocol(), Some(&ECHO));
 }
 
 #[test]
