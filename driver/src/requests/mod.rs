@@ -73,6 +73,8 @@ use crate::{Node, broadcast::broadcast, waiters::Woken};
 
 /// How long a stream that has served its purpose waits for the peer's end of it.
 const LINGER: Duration = Duration::from_secs(1);
+/// Chunks that a task reads before others get their turn. Stops a peer that sends without end what is thrown away.
+const ROUNDS: usize = 32;
 
 /// How requests are asked and answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +93,8 @@ pub struct RequestOptions {
     /// Bytes of requests that wait for the application, for each stream; the one that reaches this is still taken. Stops
     /// a peer that asks faster than the application takes: the rest waits in the stream's window. Default 1 MiB.
     pub max_received_bytes: usize,
+    /// The same for all streams together. Stops many peers at once from filling memory. Default 64 MiB.
+    pub max_received_bytes_in_all: usize,
     /// Streams of a peer beyond `max_answering` that wait, unread, with [`exchanges`](Node::exchanges). Stops a peer from
     /// filling memory with streams; one more is reset. Default 128.
     pub max_waiting_streams: usize,
@@ -107,6 +111,7 @@ impl Default for RequestOptions {
             max_peers: 4096,
             max_answering_in_all: 1024,
             max_received_bytes: 1024 * 1024,
+            max_received_bytes_in_all: 64 * 1024 * 1024,
             max_waiting_streams: 128,
             read_timeout: Duration::from_secs(10),
         }
@@ -177,7 +182,7 @@ impl Requests {
             node: node.clone(),
             protocol,
             mode,
-            desk: Desk::new(options.max_answering_in_all),
+            desk: Desk::new(options.max_answering_in_all, options.max_received_bytes_in_all),
             options,
             handles: AtomicUsize::new(1),
             is_closed: AtomicBool::new(false),

@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
 };
 
 use septa_core::{ConnectionId, PeerId, channel::rpc::ServerStats};
 
-use super::stream::{AskedOn, Ending};
+use super::{
+    room::{Room, RoomOfAll},
+    stream::{AskedOn, Ending},
+};
 use crate::{
     node::InboundStream,
     waiters::{Waiters, Woken},
@@ -21,6 +24,7 @@ use crate::{
 pub(in super::super) struct Desk {
     /// Requests that may be out.
     max: usize,
+    room: Arc<RoomOfAll>,
     state: Mutex<State>,
 }
 
@@ -29,6 +33,8 @@ struct State {
     peers: BTreeMap<PeerId, Peer>,
     /// Peers with something to take. The number is that of the turn.
     turns: BTreeMap<u64, PeerId>,
+    /// Streams that wait for room. The number is that of their entry.
+    stalled: BTreeMap<u64, Arc<AskedOn>>,
     last_number: u64,
     /// Requests at the application.
     out: usize,
@@ -44,12 +50,18 @@ struct State {
 struct Peer {
     /// Places that are taken: those of `streams`, and of one that is about to begin.
     active: usize,
-    streams: BTreeMap<u64, (ConnectionId, Arc<AskedOn>)>,
+    streams: BTreeMap<u64, Place>,
     /// Streams for which there is no place, unread.
     parked: VecDeque<InboundStream>,
     /// Streams with a request, each once.
     ready: VecDeque<Arc<AskedOn>>,
     turn: Option<u64>,
+}
+
+/// One stream that is read.
+struct Place {
+    connection: ConnectionId,
+    stream: Arc<AskedOn>,
 }
 
 /// What becomes of a stream that a peer has opened.
@@ -68,14 +80,20 @@ pub(super) struct Admitted {
 }
 
 impl Desk {
-    pub(in super::super) fn new(max: usize) -> Self {
-        Self { max, state: Mutex::default() }
+    /// `max` requests may be out, and so many bytes wait.
+    pub(in super::super) fn new(max: usize, max_waiting_bytes: usize) -> Self {
+        Self { max, room: Arc::new(RoomOfAll::new(max_waiting_bytes)), state: Mutex::default() }
+    }
+
+    /// The room of one stream.
+    pub(super) fn room(&self, max: usize) -> Room {
+        Room::new(&self.room, max)
     }
 
     pub(in super::super) fn stats(&self, peer: &PeerId) -> Option<ServerStats> {
         let streams: Vec<_> = {
             let state = self.lock();
-            state.peers.get(peer)?.streams.values().map(|(_, stream)| stream.clone()).collect()
+            state.peers.get(peer)?.streams.values().map(|place| place.stream.clone()).collect()
         };
         let mut stats = ServerStats::default();
         streams.iter().for_each(|stream| stream.add_stats(&mut stats));
@@ -97,7 +115,7 @@ impl Desk {
             let mut streams = Vec::new();
             for peer in state.peers.values_mut() {
                 parked.extend(peer.parked.drain(..));
-                streams.extend(peer.streams.values().map(|(_, stream)| stream.clone()));
+                streams.extend(peer.streams.values().map(|place| place.stream.clone()));
             }
             (streams, parked)
         };
@@ -144,29 +162,39 @@ impl Desk {
         state.last_number += 1;
         let key = state.last_number;
         let peer = state.peers.entry(stream.peer).or_default();
-        let is_same = |(other, _): &&(ConnectionId, Arc<AskedOn>)| is_only && *other == connection;
+        let is_same = |place: &&Place| is_only && place.connection == connection;
         // Those before it were ended when it came.
-        let older = peer.streams.values().rev().find(is_same).map(|(_, older)| older.clone());
-        peer.streams.insert(key, (connection, stream.clone()));
+        let older = peer.streams.values().rev().find(is_same).map(|place| place.stream.clone());
+        peer.streams.insert(key, Place { connection, stream: stream.clone() });
         Some(Admitted { key, older })
     }
 
     /// A stream is over, and leaves its place to the one that is returned.
     pub(super) fn leave(&self, stream: &Arc<AskedOn>, key: u64) -> Option<InboundStream> {
-        let mut state = self.lock();
-        let peer = state.peers.get_mut(&stream.peer)?;
-        peer.streams.remove(&key);
-        peer.ready.retain(|ready| !Arc::ptr_eq(ready, stream));
-        let stale = if peer.ready.is_empty() { peer.turn.take() } else { None };
-        let next = peer.parked.pop_front();
-        peer.active -= usize::from(next.is_none());
-        if peer.active == 0 {
-            state.peers.remove(&stream.peer);
-        }
-        if let Some(turn) = stale {
-            state.turns.remove(&turn);
-        }
+        let next = self.lock().leave(stream, key);
+        self.resume();
         next
+    }
+
+    /// A stream waits for room that others take.
+    pub(super) fn stall(&self, stream: &Arc<AskedOn>) {
+        {
+            let mut state = self.lock();
+            state.last_number += 1;
+            let number = state.last_number;
+            stream.stalled.store(number, Ordering::Relaxed);
+            state.stalled.insert(number, stream.clone());
+        }
+        // Whoever has made room meanwhile may not have seen it.
+        self.resume();
+    }
+
+    /// Lets streams look that wait for room, as long as there is some.
+    pub(super) fn resume(&self) {
+        while self.room.is_left() {
+            let Some((_, stream)) = self.lock().stalled.pop_first() else { return };
+            stream.resume(self);
+        }
     }
 
     /// A stream has something to take, of which the desk does not know.
@@ -222,6 +250,23 @@ impl Desk {
 }
 
 impl State {
+    fn leave(&mut self, stream: &Arc<AskedOn>, key: u64) -> Option<InboundStream> {
+        self.stalled.remove(&stream.stalled.load(Ordering::Relaxed));
+        let peer = self.peers.get_mut(&stream.peer)?;
+        peer.streams.remove(&key);
+        peer.ready.retain(|ready| !Arc::ptr_eq(ready, stream));
+        let stale = if peer.ready.is_empty() { peer.turn.take() } else { None };
+        let next = peer.parked.pop_front();
+        peer.active -= usize::from(next.is_none());
+        if peer.active == 0 {
+            self.peers.remove(&stream.peer);
+        }
+        if let Some(turn) = stale {
+            self.turns.remove(&turn);
+        }
+        next
+    }
+
     fn queue(&mut self, peer: PeerId) {
         self.last_number += 1;
         if let Some(entry) = self.peers.get_mut(&peer) {

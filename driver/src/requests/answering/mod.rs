@@ -2,6 +2,7 @@
 
 mod desk;
 mod machine;
+mod room;
 mod stream;
 mod task;
 

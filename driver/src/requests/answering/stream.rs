@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     task::{Context, Poll, Waker},
 };
 
@@ -19,6 +19,7 @@ use super::{
     super::RespondError,
     desk::Desk,
     machine::{Heard, Id, Machine},
+    room::Room,
 };
 use crate::{
     stream::Stream,
@@ -39,18 +40,22 @@ const CLOSED: &str = "no more requests are answered";
 /// | out, at the application | when it is answered, refused or cancelled, or the stream ends |
 pub(super) struct AskedOn {
     pub(super) peer: PeerId,
-    max_received_bytes: usize,
+    /// The number of the desk's entry, the last time that this waited for room.
+    pub(super) stalled: AtomicU64,
     state: Mutex<State>,
 }
 
 pub(super) struct State {
     machine: Machine,
     waiting: VecDeque<(Id, Bytes)>,
-    waiting_bytes: usize,
+    /// For the bodies of those.
+    room: Room,
     /// Those who wait to hear that it is cancelled, for each request that is out.
     out: BTreeMap<Id, Waiters>,
     /// The desk knows that there is something to take.
     is_announced: bool,
+    /// The desk knows that this waits for room that others take.
+    is_stalled: bool,
     task: Option<Waker>,
     /// The task is to be woken when there is something to send.
     is_idle: bool,
@@ -83,33 +88,50 @@ pub(super) enum Step {
 }
 
 impl AskedOn {
-    pub(super) fn new(peer: PeerId, machine: Machine, max_received_bytes: usize) -> Self {
+    pub(super) fn new(peer: PeerId, machine: Machine, room: Room) -> Self {
         let state = State {
             machine,
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            room,
             out: BTreeMap::new(),
             is_announced: false,
+            is_stalled: false,
             task: None,
             is_idle: false,
             waits_for_room: false,
             ending: None,
         };
-        Self { peer, max_received_bytes, state: Mutex::new(state) }
+        Self { peer, stalled: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// Does something with the state, then tells whom it concerns.
     pub(super) fn with<T>(self: &Arc<Self>, desk: &Desk, f: impl FnOnce(&mut State) -> T) -> T {
+        let result = self.alone(desk, f);
+        // If there is room now, it may be because of this.
+        desk.resume();
+        result
+    }
+
+    /// There is room again.
+    pub(super) fn resume(self: &Arc<Self>, desk: &Desk) {
+        self.alone(desk, |state| state.is_stalled = false);
+    }
+
+    /// [`with`](Self::with), but for those who wait for room.
+    fn alone<T>(self: &Arc<Self>, desk: &Desk, f: impl FnOnce(&mut State) -> T) -> T {
         let mut woken = Woken::new();
-        let (result, is_new) = {
+        let (result, is_ready, is_stalled) = {
             let mut state = self.lock();
             let result = f(&mut state);
-            state.settle(self.max_received_bytes, &mut woken);
-            let is_new = !state.waiting.is_empty() && !std::mem::replace(&mut state.is_announced, true);
-            (result, is_new)
+            let stalls = state.settle(&mut woken);
+            let is_ready = !state.waiting.is_empty() && !std::mem::replace(&mut state.is_announced, true);
+            (result, is_ready, stalls && !std::mem::replace(&mut state.is_stalled, true))
         };
-        if is_new {
+        if is_ready {
             desk.announce(self, &mut woken);
+        }
+        if is_stalled {
+            desk.stall(self);
         }
         woken.into_iter().for_each(Waker::wake);
         result
@@ -120,7 +142,7 @@ impl AskedOn {
         self.with(desk, |state| {
             state.is_announced = false;
             let (id, body) = state.waiting.pop_front()?;
-            state.waiting_bytes -= body.len();
+            state.room.give_back(body.len());
             state.out.insert(id, Waiters::default());
             Some((id, body))
         })
@@ -228,12 +250,13 @@ impl AskedOn {
 }
 
 impl State {
-    /// Looks at the input as far as there is room, and wakes the task if it has something to do.
-    fn settle(&mut self, max_received_bytes: usize, woken: &mut Woken) {
-        while self.ending.is_none() && self.waiting_bytes < max_received_bytes {
+    /// Looks at the input as far as there is room, and wakes the task if it has something to do. True if there is no room
+    /// because of others.
+    fn settle(&mut self, woken: &mut Woken) -> bool {
+        while self.ending.is_none() && self.room.is_left() {
             match self.machine.poll_heard() {
                 Some(Heard::Request(id, body)) => {
-                    self.waiting_bytes = self.waiting_bytes.saturating_add(body.len());
+                    self.room.take(body.len());
                     self.waiting.push_back((id, body));
                 }
                 Some(Heard::Cancelled(id)) => self.cancel(id, woken),
@@ -247,6 +270,7 @@ impl State {
         if is_due {
             woken.extend(self.task.take());
         }
+        self.ending.is_none() && self.room.is_taken_by_others()
     }
 
     fn cancel(&mut self, id: Id, woken: &mut Woken) {
@@ -255,7 +279,7 @@ impl State {
         } else if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == id)
             && let Some((_, body)) = self.waiting.remove(index)
         {
-            self.waiting_bytes -= body.len();
+            self.room.give_back(body.len());
         }
     }
 
@@ -264,7 +288,8 @@ impl State {
         for mut waiters in std::mem::take(&mut self.out).into_values() {
             waiters.wake_into(woken);
         }
-        (self.waiting, self.waiting_bytes) = (VecDeque::new(), 0);
+        self.waiting = VecDeque::new();
+        self.room.give_all_back();
         woken.extend(self.task.take());
     }
 

@@ -8,7 +8,7 @@ use septa_core::{
 };
 
 use super::{
-    super::{LINGER, Mode, RequestsShared},
+    super::{LINGER, Mode, ROUNDS, RequestsShared},
     desk::Offer,
     machine::Machine,
     stream::{AskedOn, Ending, Step},
@@ -61,7 +61,7 @@ fn begin(shared: &Arc<RequestsShared>, inbound: InboundStream) {
             Machine::one(Responder::new(&options.config, now, options.read_timeout))
         }
     };
-    let asked_on = Arc::new(AskedOn::new(peer, machine, options.max_received_bytes));
+    let asked_on = Arc::new(AskedOn::new(peer, machine, shared.desk.room(options.max_received_bytes)));
     let is_only = shared.mode == Mode::Multiplexed;
     let Some(admitted) = shared.desk.admit(connection, is_only, &asked_on) else { return };
     admitted.end_older();
@@ -99,7 +99,7 @@ async fn carry(shared: &Arc<RequestsShared>, asked_on: &Arc<AskedOn>, stream: &S
     let mut timer = runtime.timer();
     let mut deadline = None;
     poll_fn(|cx| {
-        loop {
+        for _ in 0..ROUNDS {
             let (step, due) = asked_on.with(desk, |state| (state.step(cx, stream), state.poll_timeout()));
             let read = match step {
                 Step::End(ending) => return Poll::Ready(ending),
@@ -122,6 +122,8 @@ async fn carry(shared: &Arc<RequestsShared>, asked_on: &Arc<AskedOn>, stream: &S
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await
 }

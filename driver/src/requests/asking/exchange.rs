@@ -19,7 +19,7 @@ use septa_core::{
 
 use super::{
     super::{
-        RequestError, RequestsShared,
+        ROUNDS, RequestError, RequestsShared,
         error::{Refusal, Violation},
         transmit::write,
     },
@@ -194,7 +194,7 @@ fn receive(
     requester: &mut Requester,
     peer: PeerId,
 ) -> Poll<Result<Bytes, RequestError>> {
-    loop {
+    for _ in 0..ROUNDS {
         match stream.poll_read_chunk(cx) {
             Poll::Ready(Ok(Some(mut chunk))) => requester.handle_chunk(&mut chunk),
             Poll::Ready(Ok(None)) => requester.handle_eof(),
@@ -205,6 +205,8 @@ fn receive(
             return Poll::Ready(answer.map_err(|error| answer_error(peer, error)));
         }
     }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 fn read_error(peer: PeerId, error: &ReadError) -> RequestError {

@@ -13,7 +13,7 @@ use septa_core::{
 };
 
 use super::{
-    super::{LINGER, RequestsShared},
+    super::{LINGER, ROUNDS, RequestsShared},
     Asking,
     links::{Begun, LinkEnd},
 };
@@ -80,29 +80,23 @@ impl LinkTask<'_> {
 
     async fn carry(&self, stream: &Stream) -> LinkEnd {
         poll_fn(|cx| {
-            let transmitted = self.asking.with(self.shared.now(), |state| {
-                if state.closed {
-                    return Poll::Ready(LinkEnd::Lost);
-                }
-                state.links.transmit(self.key, cx, stream)
-            });
+            let transmitted = self
+                .asking
+                .with(self.shared.now(), |state| (!state.closed).then(|| state.links.transmit(self.key, cx, stream)));
+            let Some(transmitted) = transmitted else { return Poll::Ready(LinkEnd::Lost) };
             match transmitted {
-                Poll::Ready(LinkEnd::Lost) => {}
-                Poll::Ready(end) => return Poll::Ready(end),
-                Poll::Pending => return self.receive(cx, stream),
+                // Of a stream that takes nothing more, answers that came before can still be read: behind them, reading
+                // tells how it has ended.
+                Poll::Pending | Poll::Ready(LinkEnd::Lost) => self.receive(cx, stream),
+                Poll::Ready(end) => Poll::Ready(end),
             }
-            // Of a stream that takes nothing more, answers that came before can still be read.
-            Poll::Ready(match self.receive(cx, stream) {
-                Poll::Ready(end) => end,
-                Poll::Pending => LinkEnd::Lost,
-            })
         })
         .await
     }
 
     /// Reads what there is.
     fn receive(&self, cx: &mut Context<'_>, stream: &Stream) -> Poll<LinkEnd> {
-        loop {
+        for _ in 0..ROUNDS {
             match stream.poll_read_chunk(cx) {
                 Poll::Ready(Ok(Some(chunk))) => {
                     self.asking.with(self.shared.now(), |state| state.links.received(self.key, chunk));
@@ -114,6 +108,8 @@ impl LinkTask<'_> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn end(&self, end: LinkEnd) {

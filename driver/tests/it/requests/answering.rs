@@ -139,3 +139,38 @@ fn of_a_node_that_takes_nothing_requests_do_not_pile_up() {
         nodes.end();
     }
 }
+
+/// Each peer is below its own limit; together they reach that of all.
+#[test]
+fn what_waits_is_limited_for_all_peers_together() {
+    for mode in MODES {
+        let nodes = Nodes::new(calm(), 4);
+        nodes.run(async {
+            let options = RequestOptions { max_received_bytes_in_all: 200_000, ..RequestOptions::default() };
+            let requests = connected(&nodes, mode, &options).await;
+            let body = vec![7; 60_000];
+            let asking: Vec<_> =
+                (0..30).map(|number| ask(&nodes, &requests[1 + number % 3], nodes.peer(0), &body, ENOUGH)).collect();
+            nodes.sleep(Duration::from_secs(1)).await;
+            let waiting = || {
+                let of_peer = |number| requests[0].answering_stats(&nodes.peer(number)).map(|stats| stats.answering);
+                (1..4).filter_map(of_peer).sum::<usize>()
+            };
+            assert_eq!(waiting(), 4, "{mode:?}: the last one has reached the limit");
+            // Those that are taken, those that are cancelled and those whose connection is lost make room.
+            let mut held: Vec<_> = (0..2).map(|_| requests[0].next().now_or_never().unwrap().unwrap()).collect();
+            nodes.sleep(Duration::from_secs(1)).await;
+            assert_eq!(waiting(), 2 + 4, "{mode:?}");
+            nodes.nodes[1].connection(&nodes.peer(0)).unwrap().close(0);
+            nodes.sleep(Duration::from_secs(1)).await;
+            held.retain(|request| !request.is_cancelled());
+            assert_eq!(waiting(), held.len() + 4, "{mode:?}");
+            drop(held);
+            serve(&nodes, &requests[0]);
+            let answered = join_all(asking).await.iter().filter(|answer| answer.is_ok()).count();
+            assert!((18..=20).contains(&answered), "{mode:?}: {answered}");
+            drop(requests);
+        });
+        nodes.end();
+    }
+}
