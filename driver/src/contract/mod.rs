@@ -14,6 +14,7 @@ pub mod panics;
 mod polled;
 pub mod pressure;
 pub mod reconnecting;
+pub mod requests;
 pub mod runtime;
 pub mod shutting_down;
 mod spawned;
@@ -71,6 +72,13 @@ macro_rules! contract {
                 messages_wait_for_a_lost_peer
                 close_wakes_everybody
                 a_shutdown_ends_channels
+            }
+            requests {
+                every_request_has_its_answer
+                a_request_has_its_deadline
+                cancelled_requests
+                close_wakes_who_asks_and_who_answers
+                a_broadcast_has_a_result_for_each
             }
             reconnecting {
                 a_listener_that_comes_back_is_reached_again
