@@ -91,7 +91,8 @@ pub struct RequestOptions {
     /// application together, where none of them does so alone; the others wait, and peers take turns. Default 1024.
     pub max_answering_in_all: usize,
     /// Bytes of requests that wait for the application, for each stream; the one that reaches this is still taken. Stops
-    /// a peer that asks faster than the application takes: the rest waits in the stream's window. Default 1 MiB.
+    /// a peer that asks faster than the application takes: the rest waits in the stream's window. Those that wait until
+    /// others are answered have [`Config::max_held_bytes`] beside it. Default 1 MiB.
     pub max_received_bytes: usize,
     /// The same for all streams together. Stops many peers at once from filling memory. Default 64 MiB.
     pub max_received_bytes_in_all: usize,
@@ -243,7 +244,8 @@ impl Requests {
         asking.map(|asking| asking.stats())
     }
 
-    /// What a peer asks, on its streams of now; `None` if there is none.
+    /// What a peer asks, on its streams of now; `None` if there is none. Being answered are those that the application has
+    /// taken; others wait. With [`exchanges`](Node::exchanges) only these two are counted.
     pub fn answering_stats(&self, peer: &PeerId) -> Option<ServerStats> {
         self.shared.desk.stats(peer)
     }

@@ -147,6 +147,7 @@ impl Machine {
     pub(super) fn add_stats(&self, stats: &mut ServerStats) {
         if let Self::Many(server) = self {
             let own = server.stats();
+            stats.waiting += own.waiting;
             stats.queued_messages += own.queued_messages;
             stats.queued_bytes += own.queued_bytes;
             stats.requests += own.requests;

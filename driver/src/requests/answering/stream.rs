@@ -233,7 +233,8 @@ impl AskedOn {
 
     pub(super) fn add_stats(&self, stats: &mut ServerStats) {
         let state = self.lock();
-        stats.answering += state.out.len() + state.waiting.len();
+        stats.answering += state.out.len();
+        stats.waiting += state.waiting.len();
         state.machine.add_stats(stats);
     }
 

@@ -36,6 +36,35 @@ fn whoever_answers_hears_that_nobody_waits_any_more() {
     }
 }
 
+/// All that may be are being answered, and others wait behind them.
+#[test]
+fn a_cancellation_overtakes_requests_that_wait() {
+    for mode in MODES {
+        let nodes = Nodes::new(calm(), 2);
+        nodes.run(async {
+            let mut options = RequestOptions::default();
+            options.config.max_answering = 2;
+            let requests = connected(&nodes, mode, &options).await;
+            let mut asking: Vec<_> =
+                (0..6).map(|number| ask(&nodes, &requests[0], nodes.peer(1), &[number], ENOUGH)).collect();
+            let held = taken(&nodes, &requests[1]).await;
+            assert_eq!(bodies(&held), [[0], [1]], "{mode:?}");
+            // One that is being answered, and one that waits.
+            drop(asking.remove(3));
+            drop(asking.remove(1));
+            held[1].cancelled().await;
+            assert!(!held[0].is_cancelled());
+            drop(held);
+            serve(&nodes, &requests[1]);
+            for asking in asking.split_off(1) {
+                assert_eq!(asking.await.unwrap().len(), 1, "{mode:?}");
+            }
+            drop(requests);
+        });
+        nodes.end();
+    }
+}
+
 #[test]
 fn what_was_cancelled_before_it_was_taken_is_not_taken() {
     for mode in MODES {

@@ -42,6 +42,26 @@ fn what_was_under_way_is_lost_with_the_connection_and_what_follows_is_answered_o
     }
 }
 
+/// It would be lost there, although the stream still takes it.
+#[test]
+fn nothing_is_asked_on_a_connection_that_closes() {
+    for mode in MODES {
+        let nodes = Nodes::new(calm(), 2);
+        nodes.run(async {
+            let near = mode.open(&nodes, 0, RequestOptions::default()).unwrap();
+            let far = mode.open(&nodes, 1, RequestOptions::default()).unwrap();
+            serve(&nodes, &far);
+            let (alice, peer) = (&nodes.nodes[0], nodes.peer(1));
+            let addr = listen(&nodes, 1).await;
+            alice.add_peer(peer, &[addr], Intent::Persistent).unwrap();
+            assert_eq!(near.request(peer, b"ab", ENOUGH).await.unwrap(), "ba");
+            alice.connection(&peer).unwrap().close(0);
+            assert_eq!(near.request(peer, b"cd", ENOUGH).await.unwrap(), "dc", "{mode:?}: on the next one");
+        });
+        nodes.end();
+    }
+}
+
 /// The request that the application has, and the one for which there was no room.
 #[test]
 fn an_answerer_without_room_hears_that_the_connection_is_lost() {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{join, join_all, join3},
+};
 use septa_core::{Identity, channel::message};
 use septa_driver::{
     node::Intent,
@@ -61,7 +64,7 @@ fn callers_that_wait_are_admitted_in_the_order_in_which_they_came() {
                         seen(number);
                     }
                 };
-                let (answers, ()) = futures_util::future::join(join_all(asking), answer).await;
+                let (answers, ()) = join(join_all(asking), answer).await;
                 assert!(answers.iter().all(Result::is_ok), "{mode:?} {order:?}");
                 drop(requests);
             });
@@ -85,6 +88,38 @@ thread_local! {
 
 fn seen(number: u8) {
     SEEN.with_borrow_mut(|seen| seen.push(number));
+}
+
+/// There is room, but whoever waits has not got to it yet.
+#[test]
+fn nobody_overtakes_who_waits() {
+    for mode in MODES {
+        let nodes = Nodes::new(calm(), 2);
+        nodes.run(async {
+            let config = Config { max_pending: 1, ..Config::default() };
+            let requests = connected(&nodes, mode, &options(config)).await;
+            let peer = nodes.peer(1);
+            let [first, second] = [b"1", b"2"].map(|body| in_line(&requests[0], peer, body, ENOUGH));
+            let answer = async { requests[1].next().await.unwrap().respond(b"").unwrap() };
+            let (answered, ()) = join(first, answer).await;
+            answered.unwrap();
+            let third = in_line(&requests[0], peer, b"3", ENOUGH);
+            let stats = requests[0].stats(&peer).unwrap();
+            assert_eq!((stats.pending, stats.waiting), (0, 2), "{mode:?}");
+            let answer = async {
+                for expected in ["2", "3"] {
+                    let asked = requests[1].next().await.unwrap();
+                    assert_eq!(asked.body(), expected, "{mode:?}");
+                    asked.respond(b"").unwrap();
+                }
+            };
+            // Polled in the wrong order.
+            let (third, second, ()) = join3(third, second, answer).await;
+            assert!(second.is_ok() && third.is_ok());
+            drop(requests);
+        });
+        nodes.end();
+    }
 }
 
 /// The peer reads nothing: what waits for it stays below the mark.
