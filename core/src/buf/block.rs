@@ -35,25 +35,28 @@ impl Block {
     }
 }
 
-/// Drained full-size blocks that wait for reuse, so that a busy session allocates none.
+/// Drained blocks that wait for reuse, so that a busy session allocates none.
 ///
-/// Each block takes 16 KiB, so they belong to whoever is busy. A session that was busy gives them up at its
+/// One is of the smallest size, for small messages there and back: it stays with the session as long as there are
+/// streams. The others are of full size. Each takes 16 KiB, so they belong to whoever is busy. A session that was busy gives them up at its
 /// next keep-alive tick. A driver with many connections keeps a list for each of its workers, lends it to the
 /// connection at hand ([`Connection::lend_spare_blocks`](crate::Connection::lend_spare_blocks)) and takes it
 /// back when that has little to do.
 #[derive(Debug)]
 pub struct SpareBlocks {
     blocks: Vec<Vec<u8>>,
+    /// Full-size blocks that are kept at most.
     max: usize,
+    smallest: Option<Vec<u8>>,
 }
 
 impl SpareBlocks {
-    /// A list that keeps at most `max` blocks.
+    /// A list that keeps at most `max` full-size blocks.
     pub fn new(max: usize) -> Self {
-        Self { blocks: Vec::new(), max }
+        Self { blocks: Vec::new(), max, smallest: None }
     }
 
-    /// Moves the blocks of `other` here, as many as there is room for.
+    /// Moves the full-size blocks of `other` here, as many as there is room for.
     pub(crate) fn take_from(&mut self, other: &mut Self) {
         if self.blocks.is_empty() && other.blocks.len() <= self.max {
             core::mem::swap(&mut self.blocks, &mut other.blocks);
@@ -66,29 +69,51 @@ impl SpareBlocks {
         }
     }
 
-    /// Keeps `data` for reuse if it is a full-size block and the list has room.
+    /// Keeps `data` for reuse if it is of one of the two sizes and there is room.
     pub(super) fn put(&mut self, mut data: Vec<u8>) {
-        if data.capacity() == BLOCK_LEN && self.blocks.len() < self.max {
-            data.clear();
-            self.blocks.push(data);
+        data.clear();
+        match data.capacity() {
+            MIN_BLOCK_LEN if self.smallest.is_none() => self.smallest = Some(data),
+            BLOCK_LEN if self.blocks.len() < self.max => self.blocks.push(data),
+            _ => {}
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+    /// Has a full-size block.
+    pub(crate) fn has_full_size(&self) -> bool {
+        !self.blocks.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        self.blocks.pop()
+    /// A block of exactly `size` bytes, if one is kept.
+    pub(super) fn take(&mut self, size: usize) -> Option<Vec<u8>> {
+        match size {
+            MIN_BLOCK_LEN => self.smallest.take(),
+            BLOCK_LEN => self.blocks.pop(),
+            _ => None,
+        }
+    }
+
+    /// Frees the full-size blocks and the list of them.
+    pub(crate) fn drop_full_size(&mut self) {
+        if self.blocks.capacity() > 0 {
+            self.blocks = Vec::new();
+        }
+    }
+
+    /// Frees the block of the smallest size.
+    pub(crate) fn drop_smallest(&mut self) {
+        self.smallest = None;
     }
 
     /// Frees all of them and the list itself.
     pub(crate) fn drop_all(&mut self) {
-        self.blocks = Vec::new();
+        self.drop_full_size();
+        self.drop_smallest();
     }
 
     /// Bytes held.
     pub fn capacity(&self) -> usize {
-        self.blocks.len().saturating_mul(BLOCK_LEN)
+        let smallest = self.smallest.as_ref().map_or(0, Vec::capacity);
+        self.blocks.len().saturating_mul(BLOCK_LEN).saturating_add(smallest)
     }
 }

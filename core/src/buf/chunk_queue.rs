@@ -64,7 +64,7 @@ impl ChunkQueue {
                 let is_full_size = match self.blocks.back() {
                     Some(Block::Filling(_)) => true,
                     Some(Block::Frozen { .. }) => false,
-                    None => !spares.is_empty(),
+                    None => spares.has_full_size(),
                 };
                 let size = if is_full_size { BLOCK_LEN } else { data.len().clamp(MIN_BLOCK_LEN, BLOCK_LEN) };
                 self.push_block(size, spares);
@@ -169,8 +169,7 @@ impl ChunkQueue {
     }
 
     fn push_block(&mut self, size: usize, spares: &mut SpareBlocks) {
-        let spare = if size == BLOCK_LEN { spares.take() } else { None };
-        let block = Block::Filling(spare.unwrap_or_else(|| Vec::with_capacity(size)));
+        let block = Block::Filling(spares.take(size).unwrap_or_else(|| Vec::with_capacity(size)));
         self.capacity = self.capacity.saturating_add(block.capacity());
         self.blocks.push_back(block);
     }

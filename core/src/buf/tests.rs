@@ -85,6 +85,25 @@ fn a_drained_full_block_is_reused_and_the_spare_list_is_bounded() {
 }
 
 #[test]
+fn one_drained_block_of_the_smallest_size_is_kept_and_reused() {
+    let mut spares = SpareBlocks::new(MAX_SPARES);
+    let mut queues = [SendQueue::default(), SendQueue::default()];
+    for queue in &mut queues {
+        queue.write(b"small", usize::MAX, &mut spares);
+    }
+    for queue in &mut queues {
+        queue.read(&mut [0; 5], &mut spares);
+    }
+    assert_eq!(spares.capacity(), MIN_BLOCK_LEN, "the second one is freed");
+    spares.drop_full_size();
+    queues[0].write(b"small", usize::MAX, &mut spares);
+    assert_eq!((spares.capacity(), queues[0].capacity()), (0, MIN_BLOCK_LEN));
+    queues[0].read(&mut [0; 5], &mut spares);
+    spares.drop_smallest();
+    assert_eq!(spares.capacity(), 0);
+}
+
+#[test]
 fn a_message_that_waits_alone_costs_no_full_block() {
     let (mut queue, mut spares) = (SendQueue::default(), SpareBlocks::new(MAX_SPARES));
     queue.write(b"first", usize::MAX, &mut spares);

@@ -236,6 +236,9 @@ impl Session {
         }
         self.ready.withdraw(&mut stream);
         self.ready.compact(&mut self.streams);
+        if self.streams.is_empty() {
+            self.spares.drop_smallest();
+        }
         self.unblock_open();
     }
 

@@ -280,10 +280,12 @@ impl Session {
         self.spares.take_from(spares);
     }
 
-    /// Moves the blocks of the session's list to `spares` and frees those for which there is no room.
+    /// Moves the full-size blocks of the session's list to `spares` and frees those for which there is no room.
     pub fn reclaim_spare_blocks(&mut self, spares: &mut SpareBlocks) {
-        spares.take_from(&mut self.spares);
-        self.spares.drop_all();
+        if self.spares.has_full_size() {
+            spares.take_from(&mut self.spares);
+        }
+        self.spares.drop_full_size();
     }
 
     /// [`poll_event`](Self::poll_event) or [`violation`](Self::violation) has something to tell.

@@ -252,6 +252,21 @@ fn a_window_filled_behind_a_small_first_block_occupies_no_more_than_the_window()
 }
 
 #[test]
+fn a_session_keeps_one_small_block_as_long_as_there_are_streams() {
+    let mut session = dialer(quiet());
+    let streams = [session.open().unwrap(), session.open().unwrap()];
+    for stream in streams {
+        session.write(stream, b"small").unwrap();
+    }
+    sent(&mut session);
+    assert_eq!(session.memory_used(), 256);
+    session.reset(streams[0], 0);
+    assert_eq!(session.memory_used(), 256);
+    session.reset(streams[1], 0);
+    assert_eq!(session.memory_used(), 0);
+}
+
+#[test]
 fn a_drained_session_gives_its_spare_blocks_back_at_the_next_tick() {
     let mut session = dialer(Config::default());
     let stream = session.open().unwrap();
