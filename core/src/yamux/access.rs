@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use super::{
     ReadError, Session, StreamId, WriteError,
+    lifecycle::{held, place},
+    scheduler::Streams,
     session::OwnGoAway,
     stream::{RecvHalf, SendHalf, Stream},
 };
@@ -16,33 +18,29 @@ impl Session {
         if out.is_empty() {
             return Ok(0);
         }
-        if !self.poll_readable(id)? {
-            return Ok(0);
-        }
-        Ok(self.take_received(id, |queue, spares| queue.read(out, spares)).unwrap_or_default())
+        Ok(self.take_received(id, |queue, spares| queue.read(out, spares))?.unwrap_or_default())
     }
 
     /// Takes at most `max` received bytes without copying them; `None` is the end of the stream.
     pub fn read_chunk(&mut self, id: StreamId, max: usize) -> Result<Option<Bytes>, ReadError> {
-        if !self.poll_readable(id)? {
-            return Ok(None);
-        }
         if max == 0 {
-            return Ok(Some(Bytes::new()));
+            return Ok(readable(&mut self.streams, id)?.map(|_| Bytes::new()));
         }
-        Ok(self.take_received(id, |queue, spares| queue.take_chunk(max, spares)).flatten())
+        Ok(self.take_received(id, |queue, spares| queue.take_chunk(max, spares))?.flatten())
     }
 
     /// The first contiguous received bytes; empty at the end of the stream. Reads nothing: say what
     /// was used with [`consume`](Self::consume).
     pub fn peek(&mut self, id: StreamId) -> Result<&[u8], ReadError> {
-        self.poll_readable(id)?;
-        Ok(self.streams.get(&id).map(|stream| stream.recv.front()).unwrap_or_default())
+        Ok(readable(&mut self.streams, id)?.map(|stream| stream.recv.front()).unwrap_or_default())
     }
 
     /// Reads and drops `n` received bytes, or all if there are fewer.
     pub fn consume(&mut self, id: StreamId, n: usize) {
-        self.take_received(id, |queue, spares| queue.consume(n, spares));
+        if self.streams.get(&id).is_some_and(|stream| !stream.recv.is_empty()) {
+            // Of a stream that was stopped nothing is left, so there is no error but for one that is not held.
+            let _ = self.take_received(id, |queue, spares| queue.consume(n, spares));
+        }
     }
 
     /// Copies as much of `data` as the send quota has room for, at least one byte unless `data` is
@@ -105,23 +103,6 @@ impl Session {
         }
     }
 
-    /// True if bytes wait, false at the end of the stream; arms the event when blocked.
-    fn poll_readable(&mut self, id: StreamId) -> Result<bool, ReadError> {
-        let stream = self.held_stream(id).filter(|stream| !stream.stopped).ok_or(ReadError::Unknown)?;
-        if !stream.recv.is_empty() {
-            return Ok(true);
-        }
-        match stream.recv_half {
-            RecvHalf::Finished => Ok(false),
-            RecvHalf::Reset(code) => Err(ReadError::Reset(code)),
-            RecvHalf::Shed => Err(ReadError::ResourceLimit),
-            RecvHalf::Open => {
-                (stream.read_armed, stream.readable) = (true, false);
-                Err(ReadError::Blocked)
-            }
-        }
-    }
-
     /// Queues something unless it is empty or there is no room; arms the event when blocked.
     fn write_with(
         &mut self,
@@ -130,7 +111,7 @@ impl Session {
         write: impl FnOnce(&mut SendQueue, usize, &mut SpareBlocks) -> usize,
     ) -> Result<usize, WriteError> {
         let quota = self.config.send_quota;
-        let stream = self.streams.get_mut(&id).filter(|stream| stream.is_held()).ok_or(WriteError::Unknown)?;
+        let stream = held(&mut self.streams, id).ok_or(WriteError::Unknown)?;
         check_writable(stream)?;
         if self.own_go_away == OwnGoAway::Sent {
             return Err(WriteError::Finished);
@@ -151,18 +132,36 @@ impl Session {
         Ok(written)
     }
 
+    /// Takes out of the receive queue; `None` at the end of the stream. Arms the event when blocked.
     fn take_received<T>(
         &mut self,
         id: StreamId,
         take: impl FnOnce(&mut ChunkQueue, &mut SpareBlocks) -> T,
-    ) -> Option<T> {
-        let stream = self.streams.get_mut(&id).filter(|stream| stream.is_held())?;
+    ) -> Result<Option<T>, ReadError> {
+        let Some(stream) = readable(&mut self.streams, id)? else { return Ok(None) };
         let occupied = stream.recv.capacity();
         let taken = take(&mut stream.recv, &mut self.spares);
         self.account.recount(occupied, stream.recv.capacity());
         stream.credit_consumed();
-        self.refresh(id);
-        Some(taken)
+        place(id, stream, &mut self.control, &mut self.ready, &mut self.account);
+        Ok(Some(taken))
+    }
+}
+
+/// The stream if bytes wait, `None` at its end; arms the event when blocked.
+fn readable(streams: &mut Streams, id: StreamId) -> Result<Option<&mut Stream>, ReadError> {
+    let stream = held(streams, id).filter(|stream| !stream.stopped).ok_or(ReadError::Unknown)?;
+    if !stream.recv.is_empty() {
+        return Ok(Some(stream));
+    }
+    match stream.recv_half {
+        RecvHalf::Finished => Ok(None),
+        RecvHalf::Reset(code) => Err(ReadError::Reset(code)),
+        RecvHalf::Shed => Err(ReadError::ResourceLimit),
+        RecvHalf::Open => {
+            (stream.read_armed, stream.readable) = (true, false);
+            Err(ReadError::Blocked)
+        }
     }
 }
 

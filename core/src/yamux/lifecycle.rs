@@ -4,6 +4,8 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use super::{
     OpenError, Priority, Session, StreamId,
+    memory::Account,
+    scheduler::{Ready, Ring, Streams},
     session::OwnGoAway,
     stream::{Opening, RecvHalf, SendHalf, Stream},
 };
@@ -174,10 +176,9 @@ impl Session {
         }
     }
 
-    /// A stream that was opened or accepted and not released. Others do not exist for the
-    /// application, whatever ids it names.
+    /// [`held`] of this session's streams.
     pub(super) fn held_stream(&mut self, id: StreamId) -> Option<&mut Stream> {
-        self.streams.get_mut(&id).map(|stream| &mut **stream).filter(|stream| stream.is_held())
+        held(&mut self.streams, id)
     }
 
     fn can_open(&self) -> Result<StreamId, OpenError> {
@@ -242,40 +243,66 @@ impl Session {
         self.unblock_open();
     }
 
-    /// Puts the stream into the transmit rings that its state asks for, and out of the others. Gives
-    /// back what its window has borrowed once that is of no more use.
+    /// [`place`] for the stream `id`.
     pub(super) fn refresh(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.is_drained() {
-            self.account.give_back(stream.recv_window.give_up_extra());
-        }
-        if stream.has_control() {
-            self.control.insert(id, stream);
-        } else {
-            self.control.withdraw(stream);
-        }
-        if stream.is_ready() {
-            self.ready.insert(id, stream);
-        } else {
-            self.ready.withdraw(stream);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            place(id, stream, &mut self.control, &mut self.ready, &mut self.account);
         }
     }
 
+    /// [`tell_readable`] for the stream `id`.
     pub(super) fn notify_readable(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let known = stream.opening != Opening::Unaccepted && !stream.stopped;
-        if known && stream.is_readable() && core::mem::take(&mut stream.read_armed) {
-            stream.readable = true;
-            self.events.insert(id, stream);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            tell_readable(id, stream, &mut self.events);
         }
     }
 
+    /// [`tell_writable`] for the stream `id`.
     pub(super) fn notify_writable(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let changed = stream.is_reset() || stream.send.len() <= self.config.send_quota / 2;
-        if changed && !stream.released && core::mem::take(&mut stream.write_armed) {
-            stream.writable = true;
-            self.events.insert(id, stream);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            tell_writable(id, stream, &mut self.events, self.config.send_quota);
         }
+    }
+}
+
+/// A stream that was opened or accepted and not released. Others do not exist for the application, whatever
+/// ids it names.
+pub(super) fn held(streams: &mut Streams, id: StreamId) -> Option<&mut Stream> {
+    streams.get_mut(&id).map(|stream| &mut **stream).filter(|stream| stream.is_held())
+}
+
+/// Puts the stream into the transmit rings that its state asks for, and out of the others. Gives back
+/// what its window has borrowed once that is of no more use.
+pub(super) fn place(id: StreamId, stream: &mut Stream, control: &mut Ring, ready: &mut Ready, account: &mut Account) {
+    if stream.is_drained() {
+        account.give_back(stream.recv_window.give_up_extra());
+    }
+    if stream.has_control() {
+        control.insert(id, stream);
+    } else {
+        control.withdraw(stream);
+    }
+    if stream.is_ready() {
+        ready.insert(id, stream);
+    } else {
+        ready.withdraw(stream);
+    }
+}
+
+/// Makes an event if the application waits for something to read, and there is.
+pub(super) fn tell_readable(id: StreamId, stream: &mut Stream, events: &mut Ring) {
+    let known = stream.opening != Opening::Unaccepted && !stream.stopped;
+    if known && stream.is_readable() && core::mem::take(&mut stream.read_armed) {
+        stream.readable = true;
+        events.insert(id, stream);
+    }
+}
+
+/// Makes an event if the application waits to write, and may or will never again.
+pub(super) fn tell_writable(id: StreamId, stream: &mut Stream, events: &mut Ring, quota: usize) {
+    let changed = stream.is_reset() || stream.send.len() <= quota / 2;
+    if changed && !stream.released && core::mem::take(&mut stream.write_armed) {
+        stream.writable = true;
+        events.insert(id, stream);
     }
 }

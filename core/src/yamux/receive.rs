@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use super::{
     INITIAL_WINDOW, Session, StreamId, Violation,
     header::{Flags, HEADER_LEN, Header, Kind},
+    lifecycle::tell_readable,
     session::OwnGoAway,
     stream::{Opening, RecvHalf, SendHalf, Stream},
 };
@@ -72,23 +73,11 @@ impl Session {
                 self.handle_frame(Header::decode(*bytes)?)?;
                 continue;
             }
-            match &mut self.parser {
-                Parser::Header { bytes, filled } => {
-                    let wanted = HEADER_LEN.saturating_sub(*filled).min(input.len());
-                    let (Some(part), Some(to)) = (input.get(..wanted), bytes.get_mut(*filled..)) else { break };
-                    to.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
-                    *filled = filled.saturating_add(wanted);
-                    input = input.get(wanted..).unwrap_or_default();
-                    if *filled == HEADER_LEN {
-                        let header = Header::decode(*bytes)?;
-                        self.parser = Parser::default();
-                        self.handle_frame(header)?;
-                    }
-                }
-                Parser::Body { target, left, fin } => {
-                    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+            match self.parser {
+                Parser::Header { .. } => input = self.parse_partial_header(input)?,
+                Parser::Body { target, left: before, fin } => {
+                    let length = usize::try_from(before).unwrap_or(usize::MAX).min(input.len());
                     let (part, rest) = input.split_at_checked(length).unwrap_or((input, &[]));
-                    let (target, fin, before) = (*target, *fin, *left);
                     input = rest;
                     self.handle_body(target, part, before);
                     self.expect_body(target, before.saturating_sub(saturating_u32(length)), fin);
@@ -96,6 +85,24 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Takes bytes of a header that is cut, and returns the rest of the input.
+    #[inline(never)]
+    fn parse_partial_header<'i>(&mut self, input: &'i [u8]) -> Result<&'i [u8], Violation> {
+        let Parser::Header { bytes, filled } = &mut self.parser else { return Ok(input) };
+        let wanted = HEADER_LEN.saturating_sub(*filled).min(input.len());
+        let (Some((part, rest)), Some(to)) = (input.split_at_checked(wanted), bytes.get_mut(*filled..)) else {
+            return Ok(&[]);
+        };
+        to.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+        *filled = filled.saturating_add(wanted);
+        if *filled == HEADER_LEN {
+            let header = Header::decode(*bytes)?;
+            self.parser = Parser::default();
+            self.handle_frame(header)?;
+        }
+        Ok(rest)
     }
 
     fn handle_frame(&mut self, header: Header) -> Result<(), Violation> {
@@ -132,8 +139,11 @@ impl Session {
         }
         stream.stats.frames_received = stream.stats.frames_received.saturating_add(1);
         let after_fin = stream.recv_half == RecvHalf::Finished;
+        let is_answer = stream.opening == Opening::SynSent;
         self.note_progress(id, flags, length)?;
-        self.acknowledge(id);
+        if is_answer {
+            self.acknowledge(id);
+        }
         if after_fin && length > 0 {
             self.stats.data_after_fin = self.stats.data_after_fin.saturating_add(1);
             self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(length.into());
@@ -330,7 +340,9 @@ impl Session {
     /// Hands a part of a body of which `left` bytes, this part included, are outstanding to its stream.
     fn handle_body(&mut self, target: Option<StreamId>, part: &[u8], left: u32) {
         let Some(id) = target else { return };
-        if self.streams.get(&id).is_some_and(|stream| !stream.stopped && !stream.is_reset()) {
+        if !self.account.has_room(part.len())
+            && self.streams.get(&id).is_some_and(|stream| !stream.stopped && !stream.is_reset())
+        {
             self.make_room(id, part.len());
         }
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_reset()) else {
@@ -340,14 +352,15 @@ impl Session {
         stream.stats.bytes_received = stream.stats.bytes_received.saturating_add(saturating_u64(part.len()));
         if stream.stopped {
             stream.consumed(part.len());
+            self.refresh(id);
         } else {
             let limit = stream.recv_window.credit().saturating_add(left);
             let occupied = stream.recv.capacity();
             stream.recv.append_received(part, usize::try_from(limit).unwrap_or(usize::MAX), &mut self.spares);
             self.account.recount(occupied, stream.recv.capacity());
+            // What it has to send is as before.
+            tell_readable(id, stream, &mut self.events);
         }
-        self.notify_readable(id);
-        self.refresh(id);
     }
 
     /// A stream that the remote knows and has not reset.
@@ -370,14 +383,13 @@ impl Session {
 
     /// Counts the frame as one that moves something, or as one that does not.
     fn note_progress(&mut self, id: StreamId, flags: Flags, body: u32) -> Result<(), Violation> {
-        let Some(stream) = self.streams.get(&id) else { return Ok(()) };
-        let finishes = flags.has(Flags::FIN) && stream.recv_half == RecvHalf::Open;
         if body > 0 || flags.has(Flags::SYN) {
             self.flood.progress();
-        } else if !finishes && stream.opening != Opening::SynSent {
-            return self.flood.empty_frame(&self.config);
+            return Ok(());
         }
-        Ok(())
+        let Some(stream) = self.streams.get(&id) else { return Ok(()) };
+        let finishes = flags.has(Flags::FIN) && stream.recv_half == RecvHalf::Open;
+        if finishes || stream.opening == Opening::SynSent { Ok(()) } else { self.flood.empty_frame(&self.config) }
     }
 }
 

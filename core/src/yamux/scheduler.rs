@@ -2,7 +2,11 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, collections::VecDeque};
 
-use super::{StreamId, header::HEADER_LEN, stream::Stream};
+use super::{
+    StreamId,
+    header::HEADER_LEN,
+    stream::{RingName, Stream},
+};
 
 pub(super) type Streams = BTreeMap<StreamId, Box<Stream>>;
 
@@ -15,12 +19,12 @@ pub(super) type Streams = BTreeMap<StreamId, Box<Stream>>;
 pub(super) struct Ring {
     queue: VecDeque<StreamId>,
     live: usize,
-    flag: fn(&mut Stream) -> &mut bool,
+    name: RingName,
 }
 
 impl Ring {
-    pub(super) fn new(flag: fn(&mut Stream) -> &mut bool) -> Self {
-        Self { queue: VecDeque::new(), live: 0, flag }
+    pub(super) fn new(name: RingName) -> Self {
+        Self { queue: VecDeque::new(), live: 0, name }
     }
 
     /// Streams that stand in the ring.
@@ -40,7 +44,7 @@ impl Ring {
 
     /// Puts the stream at the end, unless it stands in the ring already.
     pub(super) fn insert(&mut self, id: StreamId, stream: &mut Stream) {
-        if !core::mem::replace((self.flag)(stream), true) {
+        if stream.rings.set(self.name) {
             self.live = self.live.saturating_add(1);
             self.queue.push_back(id);
         }
@@ -48,21 +52,21 @@ impl Ring {
 
     /// Puts a stream that was just popped back at the front.
     pub(super) fn put_back(&mut self, id: StreamId, stream: &mut Stream) {
-        if !core::mem::replace((self.flag)(stream), true) {
+        if stream.rings.set(self.name) {
             self.live = self.live.saturating_add(1);
             self.queue.push_front(id);
         }
     }
 
     pub(super) fn withdraw(&mut self, stream: &mut Stream) {
-        if core::mem::take((self.flag)(stream)) {
+        if stream.rings.take(self.name) {
             self.live = self.live.saturating_sub(1);
         }
     }
 
     pub(super) fn pop(&mut self, streams: &mut Streams) -> Option<StreamId> {
         while let Some(id) = self.queue.pop_front() {
-            let stands = streams.get_mut(&id).is_some_and(|stream| core::mem::take((self.flag)(stream)));
+            let stands = streams.get_mut(&id).is_some_and(|stream| stream.rings.take(self.name));
             if stands {
                 self.live = self.live.saturating_sub(1);
                 return Some(id);
@@ -77,10 +81,10 @@ impl Ring {
             return;
         }
         // Taking the flag keeps the first entry of a stream and drops its duplicates.
-        self.queue.retain(|id| streams.get_mut(id).is_some_and(|stream| core::mem::take((self.flag)(stream))));
+        self.queue.retain(|id| streams.get_mut(id).is_some_and(|stream| stream.rings.take(self.name)));
         for id in &self.queue {
             if let Some(stream) = streams.get_mut(id) {
-                *(self.flag)(stream) = true;
+                stream.rings.set(self.name);
             }
         }
         self.live = self.queue.len();
@@ -142,7 +146,7 @@ pub(super) struct Ready {
 
 impl Ready {
     pub(super) fn new() -> Self {
-        Self { ring: Ring::new(|stream| &mut stream.rings.ready), by_priority: [0; Priority::DESCENDING.len()] }
+        Self { ring: Ring::new(RingName::Ready), by_priority: [0; Priority::DESCENDING.len()] }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -151,7 +155,7 @@ impl Ready {
 
     /// Puts the stream behind all others, or in front if its turn is not over, unless it is there.
     pub(super) fn insert(&mut self, id: StreamId, stream: &mut Stream) {
-        if stream.rings.ready {
+        if stream.rings.has(RingName::Ready) {
             return;
         }
         if stream.deficit > 0 {
@@ -165,27 +169,26 @@ impl Ready {
     /// Takes the stream out: it has nothing to send.
     pub(super) fn withdraw(&mut self, stream: &mut Stream) {
         stream.deficit = 0;
-        if stream.rings.ready {
+        if stream.rings.has(RingName::Ready) {
             self.count(stream.priority, -1);
             self.ring.withdraw(stream);
         }
     }
 
     /// Takes out the stream whose turn it is, with the deficit that it may use up.
-    pub(super) fn pop(&mut self, streams: &mut Streams) -> Option<StreamId> {
+    pub(super) fn pop<'s>(&mut self, streams: &'s mut Streams) -> Option<(StreamId, &'s mut Stream)> {
         let id = self.ring.pop(streams)?;
-        if let Some(stream) = streams.get_mut(&id) {
-            if stream.deficit == 0 {
-                stream.deficit = self.quantum(stream.priority);
-            }
-            self.count(stream.priority, -1);
+        let stream = streams.get_mut(&id)?;
+        if stream.deficit == 0 {
+            stream.deficit = self.quantum(stream.priority);
         }
-        Some(id)
+        self.count(stream.priority, -1);
+        Some((id, stream))
     }
 
     /// Changes the priority; the turn that the stream is in ends as it began.
     pub(super) fn set_priority(&mut self, stream: &mut Stream, priority: Priority) {
-        if stream.rings.ready {
+        if stream.rings.has(RingName::Ready) {
             self.count(stream.priority, -1);
             self.count(priority, 1);
         }
@@ -210,22 +213,30 @@ impl Ready {
     /// The counts are those of the streams that stand in the ring, and only those have a deficit.
     #[cfg(test)]
     pub(super) fn is_consistent(&self, streams: &Streams) -> bool {
-        let standing = |priority| streams.values().filter(|s| s.rings.ready && s.priority == priority).count();
+        let standing =
+            |priority| streams.values().filter(|s| s.rings.has(RingName::Ready) && s.priority == priority).count();
         self.by_priority == Priority::DESCENDING.map(standing)
-            && streams.values().all(|s| s.rings.ready || s.deficit == 0)
+            && streams.values().all(|s| s.rings.has(RingName::Ready) || s.deficit == 0)
     }
 
     fn quantum(&self, priority: Priority) -> u32 {
         let ready = Priority::DESCENDING.into_iter().zip(self.by_priority).find(|(_, count)| *count > 0);
-        let highest = ready.map_or(priority, |(highest, _)| highest);
-        QUANTUM.saturating_mul(priority.weight()).checked_div(highest.weight()).unwrap_or(QUANTUM)
+        match ready {
+            Some((highest, _)) if highest != priority => {
+                QUANTUM.saturating_mul(priority.weight()).checked_div(highest.weight()).unwrap_or(QUANTUM)
+            }
+            _ => QUANTUM,
+        }
     }
 
     fn count(&mut self, priority: Priority, change: isize) {
-        let position = Priority::DESCENDING.into_iter().position(|other| other == priority);
-        if let Some(count) = position.and_then(|position| self.by_priority.get_mut(position)) {
-            *count = count.saturating_add_signed(change);
-        }
+        let [high, normal, low] = &mut self.by_priority;
+        let count = match priority {
+            Priority::High => high,
+            Priority::Normal => normal,
+            Priority::Low => low,
+        };
+        *count = count.saturating_add_signed(change);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     memory::Account,
     receive::Parser,
     scheduler::{Ready, Ring, Streams},
+    stream::RingName,
 };
 use crate::{Instant, Role, buf::SpareBlocks};
 
@@ -121,6 +122,22 @@ pub(super) struct PendingEvents {
     pub(super) go_away: Option<u32>,
 }
 
+impl PendingEvents {
+    fn is_any(&self) -> bool {
+        self.incoming || self.open_unblocked || self.go_away.is_some()
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        if core::mem::take(&mut self.incoming) {
+            return Some(Event::Incoming);
+        }
+        if core::mem::take(&mut self.open_unblocked) {
+            return Some(Event::OpenUnblocked);
+        }
+        self.go_away.take().map(|code| Event::GoAway { code })
+    }
+}
+
 impl Session {
     /// A session whose limits are `config`, which should be [valid](Config::validate). If keep-alive is
     /// on, a ping leaves with the first frames.
@@ -138,9 +155,9 @@ impl Session {
                 Role::Listener => 2,
             }),
             unacknowledged: 0,
-            accept_queue: Ring::new(|stream| &mut stream.rings.accept),
-            events: Ring::new(|stream| &mut stream.rings.events),
-            control: Ring::new(|stream| &mut stream.rings.control),
+            accept_queue: Ring::new(RingName::Accept),
+            events: Ring::new(RingName::Events),
+            control: Ring::new(RingName::Control),
             ready: Ready::new(),
             pongs: VecDeque::new(),
             resets: VecDeque::new(),
@@ -181,14 +198,10 @@ impl Session {
     /// The next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        if core::mem::take(&mut self.pending.incoming) {
-            return Some(Event::Incoming);
-        }
-        if core::mem::take(&mut self.pending.open_unblocked) {
-            return Some(Event::OpenUnblocked);
-        }
-        if let Some(code) = self.pending.go_away.take() {
-            return Some(Event::GoAway { code });
+        if self.pending.is_any()
+            && let Some(event) = self.pending.take()
+        {
+            return Some(event);
         }
         self.poll_stream_event()
     }
@@ -290,12 +303,7 @@ impl Session {
 
     /// [`poll_event`](Self::poll_event) or [`violation`](Self::violation) has something to tell.
     pub(crate) fn has_news(&self) -> bool {
-        let pending = &self.pending;
-        pending.incoming
-            || pending.open_unblocked
-            || pending.go_away.is_some()
-            || self.failed.is_some()
-            || !self.events.is_empty()
+        self.pending.is_any() || self.failed.is_some() || !self.events.is_empty()
     }
 
     fn give_back_idle_memory(&mut self) {

@@ -13,12 +13,9 @@ impl Session {
         while self.account.is_above_share() && self.shed_fattest() {}
     }
 
-    /// Makes room for `more` bytes of this stream. When memory is exhausted, something of this session's
-    /// goes, at last the stream itself. Looks at every stream, but only then.
+    /// Makes room for `more` bytes of this stream when memory is exhausted: something of this session's goes, at
+    /// last the stream itself. Looks at every stream.
     pub(super) fn make_room(&mut self, id: StreamId, more: usize) {
-        if self.account.has_room(more) {
-            return;
-        }
         self.shed_fattest();
         if !self.account.has_room(more) {
             self.shed(id);

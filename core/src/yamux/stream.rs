@@ -129,13 +129,37 @@ pub(super) struct Stream {
     pub(super) stats: StreamStats,
 }
 
-/// In which rings the stream stands.
+/// In which rings the stream stands, a bit for each.
 #[derive(Debug, Default)]
-pub(super) struct RingFlags {
-    pub(super) accept: bool,
-    pub(super) events: bool,
-    pub(super) control: bool,
-    pub(super) ready: bool,
+pub(super) struct RingFlags(u8);
+
+/// Names a ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RingName {
+    Accept = 1,
+    Events = 2,
+    Control = 4,
+    Ready = 8,
+}
+
+impl RingFlags {
+    pub(super) fn has(&self, ring: RingName) -> bool {
+        self.0 & ring as u8 != 0
+    }
+
+    /// False if the flag was set already.
+    pub(super) fn set(&mut self, ring: RingName) -> bool {
+        let was_set = self.has(ring);
+        self.0 |= ring as u8;
+        !was_set
+    }
+
+    /// True if the flag was set.
+    pub(super) fn take(&mut self, ring: RingName) -> bool {
+        let was_set = self.has(ring);
+        self.0 &= !(ring as u8);
+        was_set
+    }
 }
 
 impl Stream {

@@ -3,10 +3,11 @@
 use super::{
     Session, StreamId,
     header::{Flags, HEADER_LEN, Header},
+    lifecycle::{place, tell_writable},
     session::OwnGoAway,
-    stream::{Opening, RecvHalf, SendHalf},
+    stream::{Opening, RecvHalf, SendHalf, Stream},
 };
-use crate::Instant;
+use crate::{Instant, buf::SpareBlocks};
 
 /// Shortest buffer with which [`Session::poll_transmit`] always makes progress, in bytes.
 pub const MIN_TRANSMIT_LEN: usize = HEADER_LEN + 1;
@@ -43,6 +44,11 @@ impl Session {
         !(self.pongs.is_empty() && self.resets.is_empty() && self.control.is_empty() && self.ready.is_empty())
     }
 
+    /// Frames other than of stream data may be due.
+    pub(crate) fn may_frame_control(&self) -> bool {
+        self.pinger.may_ride() || !(self.pongs.is_empty() && self.resets.is_empty() && self.control.is_empty())
+    }
+
     fn fill(&mut self, frames: &mut Frames<'_>) {
         if self.own_go_away == OwnGoAway::Sent {
             return;
@@ -50,7 +56,7 @@ impl Session {
         if self.failed.is_none() {
             // Framing a FIN may leave a reset to send, so look again until nothing is left.
             while self.pinger.is_due() || self.has_frames() {
-                if !(self.fill_session_control(frames) && self.fill_stream_control(frames) && self.fill_data(frames)) {
+                if (self.may_frame_control() && !self.fill_control(frames)) || !self.fill_data(frames) {
                     return;
                 }
             }
@@ -62,7 +68,13 @@ impl Session {
         }
     }
 
-    /// Each of these returns false when `out` is full.
+    /// This and those that follow return false when `out` is full. Those that small messages do without are kept out
+    /// of line.
+    #[inline(never)]
+    fn fill_control(&mut self, frames: &mut Frames<'_>) -> bool {
+        self.fill_session_control(frames) && self.fill_stream_control(frames)
+    }
+
     fn fill_session_control(&mut self, frames: &mut Frames<'_>) -> bool {
         while let Some(value) = self.pongs.front() {
             if !frames.push(Header::pong(*value)) {
@@ -123,73 +135,35 @@ impl Session {
     }
 
     fn fill_data(&mut self, frames: &mut Frames<'_>) -> bool {
-        while let Some(id) = self.ready.pop(&mut self.streams) {
-            let framed = self.fill_stream(id, frames);
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
+        while let Some((id, stream)) = self.ready.pop(&mut self.streams) {
+            let framed = if stream.has_sendable_data() {
+                // One that is alone has no use for turns.
+                let turn = if self.ready.is_empty() { usize::MAX } else { stream.turn_room() };
+                let body = frames.fill_body(id, stream, turn.min(self.config.max_frame_body), &mut self.spares);
+                if body > 0 {
+                    self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(body.into());
+                    self.flood.progress();
+                    tell_writable(id, stream, &mut self.events, self.config.send_quota);
+                    // Back into the ring if there is more; and the ACK may have ridden on this frame.
+                    place(id, stream, &mut self.control, &mut self.ready, &mut self.account);
+                }
+                body > 0
+            } else {
+                frames.fill_fin(id, stream)
+            };
             if !framed {
                 self.ready.insert(id, stream);
                 return false;
             }
-            self.end_if_flushed(id);
-        }
-        true
-    }
-
-    /// Frames data, or the FIN, of one stream; false if there is no room for it.
-    fn fill_stream(&mut self, id: StreamId, frames: &mut Frames<'_>) -> bool {
-        let Some(stream) = self.streams.get_mut(&id) else { return true };
-        if stream.has_sendable_data() {
-            return self.fill_body(id, frames);
-        }
-        if stream.send_half != SendHalf::Finishing || !stream.send.is_empty() {
-            return true;
-        }
-        // FIN never shares a frame with ACK, which py would not see, nor with SYN.
-        if matches!(stream.opening, Opening::Unsent | Opening::AckDue) {
-            if !frames.has_room() {
-                return false;
+            if stream.send_half != SendHalf::Open {
+                self.end_if_flushed(id);
             }
-            frames.push(Header::window_update(id, take_opening_flags(&mut stream.opening), 0));
         }
-        if !frames.push(Header::data(id, Flags::FIN, 0)) {
-            return false;
-        }
-        stream.send_half = SendHalf::Finished;
-        stream.deficit = 0;
-        stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
-        true
-    }
-
-    fn fill_body(&mut self, id: StreamId, frames: &mut Frames<'_>) -> bool {
-        let Some(stream) = self.streams.get_mut(&id) else { return true };
-        let credit = usize::try_from(stream.send_window.credit()).unwrap_or(usize::MAX);
-        let wanted = stream.send.len().min(credit).min(self.config.max_frame_body);
-        let wanted = if self.ready.is_empty() { wanted } else { wanted.min(stream.turn_room()) };
-        let body = wanted.min(frames.room().saturating_sub(HEADER_LEN));
-        if body == 0 || (frames.used > 0 && body < wanted.min(MIN_TAIL_BODY)) {
-            return false;
-        }
-        let Ok(length) = u32::try_from(body) else { return true };
-        let mut flags = take_opening_flags(&mut stream.opening);
-        if flags == Flags::NONE && stream.send_half == SendHalf::Finishing && stream.send.len() == body {
-            flags = Flags::FIN;
-            stream.send_half = SendHalf::Finished;
-        }
-        frames.push(Header::data(id, flags, length));
-        frames.body(body, |out| stream.send.read(out, &mut self.spares));
-        stream.send_window.spend(length);
-        stream.spend_turn(body);
-        stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
-        stream.stats.bytes_sent = stream.stats.bytes_sent.saturating_add(length.into());
-        self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(length.into());
-        self.flood.progress();
-        self.notify_writable(id);
-        // Back into the ring if there is more; and the ACK may have ridden on this frame.
-        self.refresh(id);
         true
     }
 
     /// Ends a stream whose last frame but the reset was framed and whose reader is gone.
+    #[inline(never)]
     fn end_if_flushed(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get(&id) else { return };
         match (stream.send_half, stream.reset_after_fin, stream.recv_half) {
@@ -231,6 +205,53 @@ impl Frames<'_> {
     /// A header fits.
     fn has_room(&self) -> bool {
         self.room() >= HEADER_LEN
+    }
+
+    /// Frames data of a stream that has some to send, at most `max` bytes, and returns how much; 0 if there is no
+    /// room for it.
+    fn fill_body(&mut self, id: StreamId, stream: &mut Stream, max: usize, spares: &mut SpareBlocks) -> u32 {
+        let credit = usize::try_from(stream.send_window.credit()).unwrap_or(usize::MAX);
+        let wanted = stream.send.len().min(credit).min(max);
+        let body = wanted.min(self.room().saturating_sub(HEADER_LEN));
+        if body == 0 || (self.used > 0 && body < wanted.min(MIN_TAIL_BODY)) {
+            return 0;
+        }
+        // No more than the credit, which is as long.
+        let length = u32::try_from(body).unwrap_or(u32::MAX);
+        let mut flags = take_opening_flags(&mut stream.opening);
+        if flags == Flags::NONE && stream.send_half == SendHalf::Finishing && stream.send.len() == body {
+            flags = Flags::FIN;
+            stream.send_half = SendHalf::Finished;
+        }
+        self.push(Header::data(id, flags, length));
+        self.body(body, |out| stream.send.read(out, spares));
+        stream.send_window.spend(length);
+        stream.spend_turn(body);
+        stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
+        stream.stats.bytes_sent = stream.stats.bytes_sent.saturating_add(length.into());
+        length
+    }
+
+    /// Frames the FIN of a stream that has no data to send, if it is due; false if there is no room for it.
+    #[inline(never)]
+    fn fill_fin(&mut self, id: StreamId, stream: &mut Stream) -> bool {
+        if stream.send_half != SendHalf::Finishing || !stream.send.is_empty() {
+            return true;
+        }
+        // FIN never shares a frame with ACK, which py would not see, nor with SYN.
+        if matches!(stream.opening, Opening::Unsent | Opening::AckDue) {
+            if !self.has_room() {
+                return false;
+            }
+            self.push(Header::window_update(id, take_opening_flags(&mut stream.opening), 0));
+        }
+        if !self.push(Header::data(id, Flags::FIN, 0)) {
+            return false;
+        }
+        stream.send_half = SendHalf::Finished;
+        stream.deficit = 0;
+        stream.stats.frames_sent = stream.stats.frames_sent.saturating_add(1);
+        true
     }
 
     /// Writes a header; false, and nothing written, if it does not fit.
