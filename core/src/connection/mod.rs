@@ -40,7 +40,7 @@ use crate::{
     Instant, Link, PeerId, ProtocolId, ProtocolSet, PublicKey, Role,
     buf::SpareBlocks,
     noise::{Credentials, Handshake},
-    time::{TimerKey, TimerTable},
+    time::{TimerKey, TimerTable, earlier},
     yamux,
 };
 use event::Events;
@@ -198,7 +198,7 @@ impl Connection {
             Phase::Open(streams) => streams.poll_timeout(),
             _ => None,
         };
-        self.timers.next().into_iter().chain(streams).min()
+        earlier(self.timers.next(), streams)
     }
 
     /// Tells the time. Early, late and repeated calls are harmless.
@@ -232,18 +232,23 @@ impl Connection {
         self.after_input();
     }
 
-    /// The next event, if any.
+    /// False if [`poll_event`](Self::poll_event) has none. Costs little: drivers ask after each call, mostly in vain.
     #[must_use]
     #[inline]
-    pub fn poll_event(&mut self) -> Option<Event> {
-        // Drivers ask after each call, mostly in vain.
-        let has_news = matches!(&self.phase, Phase::Open(streams) if streams.session.has_news());
-        if has_news || !self.events.is_empty() { self.next_event(has_news) } else { None }
+    pub fn may_have_event(&self) -> bool {
+        !self.events.is_empty() || self.has_news()
     }
 
-    fn next_event(&mut self, has_news: bool) -> Option<Event> {
+    /// The session has something to tell.
+    fn has_news(&self) -> bool {
+        matches!(&self.phase, Phase::Open(streams) if streams.session.has_news())
+    }
+
+    /// The next event, if any.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
         // Sending frees quota and releasing a stream frees its slot: the session reports that only here.
-        if has_news {
+        if self.has_news() {
             self.after_input();
         }
         loop {
@@ -436,12 +441,20 @@ impl Connection {
     /// The streams, and why nothing more comes or goes on them if that is so.
     fn streams_mut(&mut self) -> (Option<&mut Streams>, Option<CloseReason>) {
         let lost = self.lost();
+        (self.any_streams(), lost)
+    }
+
+    /// The streams, in any phase that has them.
+    fn any_streams(&mut self) -> Option<&mut Streams> {
         match &mut self.phase {
-            Phase::Open(streams) | Phase::Lingering(Some(streams)) | Phase::Closed(Some(streams)) => {
-                (Some(streams), lost)
-            }
-            _ => (None, lost),
+            Phase::Open(streams) | Phase::Lingering(Some(streams)) | Phase::Closed(Some(streams)) => Some(streams),
+            _ => None,
         }
+    }
+
+    /// Nothing more comes or goes.
+    fn is_lost(&self) -> bool {
+        matches!(self.phase, Phase::Lingering(_) | Phase::Closed(_)) && self.reason.is_some()
     }
 
     /// Why nothing more comes or goes, if that is so.
@@ -461,8 +474,8 @@ impl Connection {
             served: &self.served,
             handshake: self.handshake.as_deref_mut(),
             role: self.role,
-            negotiation_deadline: self.now.saturating_add(self.config.negotiation_timeout),
-            answer_deadline: self.now.saturating_add(MAX_ANSWER_DELAY),
+            now: self.now,
+            negotiation_timeout: self.config.negotiation_timeout,
         };
         Some((streams, around))
     }

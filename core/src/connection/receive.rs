@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Instant,
     multistream::Progress,
-    noise::{Finished, Handshake},
+    noise::{self, Finished, Handshake},
     yamux::Session,
 };
 
@@ -187,17 +187,19 @@ impl Connection {
     }
 
     fn recv_opened(&mut self, opened: &Opened<'_>) {
-        for plaintext in opened.plaintexts() {
-            if !matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
-                return;
+        for plaintexts in opened.plaintexts() {
+            for plaintext in plaintexts {
+                if !matches!(self.phase, Phase::Secured(_) | Phase::Open(_)) {
+                    return;
+                }
+                self.counters.records_received = self.counters.records_received.saturating_add(1);
+                self.recv_plaintext(plaintext);
             }
-            self.counters.records_received = self.counters.records_received.saturating_add(1);
-            self.recv_plaintext(plaintext);
         }
         if let Some(error) = &opened.error
             && matches!(self.phase, Phase::Secured(_) | Phase::Open(_))
         {
-            self.abort(error.clone().into());
+            self.abort(noise::Error::clone(error).into());
         }
     }
 
@@ -273,6 +275,13 @@ impl Connection {
             Some((streams, mut around)) => streams.handle_session_events(&mut around),
             None => None,
         };
+        if ending.is_some() || self.handshake.is_some() {
+            self.after_session(ending);
+        }
+    }
+
+    #[inline(never)]
+    fn after_session(&mut self, ending: Option<Ending>) {
         if ending.is_some() {
             self.finish_handshake_input();
         }

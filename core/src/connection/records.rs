@@ -114,13 +114,14 @@ pub struct Opened<'d> {
     in_place: &'d [u8],
     pub(super) received: usize,
     pub(super) inside_record: bool,
-    pub(super) error: Option<noise::Error>,
+    /// Boxed: it is long and there is none.
+    pub(super) error: Option<Box<noise::Error>>,
 }
 
 impl Opened<'_> {
-    /// The plaintexts in the order in which they came.
-    pub(super) fn plaintexts(&self) -> impl Iterator<Item = &[u8]> {
-        Plaintexts(&self.kept).chain(Plaintexts(self.in_place))
+    /// The plaintexts in the order in which they came, in two parts.
+    pub(super) fn plaintexts(&self) -> [Plaintexts<'_>; 2] {
+        [Plaintexts(&self.kept), Plaintexts(self.in_place)]
     }
 }
 
@@ -154,7 +155,7 @@ impl RecordOpener {
         {
             match self.opener.open_in_place(record) {
                 Ok(plaintext) => whole = whole.saturating_add(plaintext.len()).saturating_add(RECORD_OVERHEAD),
-                Err(error) => opened.error = Some(error),
+                Err(error) => opened.error = Some(Box::new(error)),
             }
         }
         if let Some((records, tail)) = rest.split_at_mut_checked(whole) {
@@ -192,7 +193,7 @@ impl RecordOpener {
                 let mut record = core::mem::take(&mut self.partial);
                 match self.opener.open_in_place(&mut record) {
                     Ok(_) => opened.kept = record,
-                    Err(error) => opened.error = Some(error),
+                    Err(error) => opened.error = Some(Box::new(error)),
                 }
             }
         }
@@ -201,7 +202,7 @@ impl RecordOpener {
 }
 
 /// Walks opened records. Their headers are untouched.
-struct Plaintexts<'o>(&'o [u8]);
+pub(super) struct Plaintexts<'o>(&'o [u8]);
 
 impl<'o> Iterator for Plaintexts<'o> {
     type Item = &'o [u8];

@@ -123,9 +123,9 @@ impl Stream<'_> {
         read: impl FnOnce(&mut yamux::Session, StreamId) -> Result<T, yamux::ReadError>,
         len: impl FnOnce(&T) -> usize,
     ) -> Result<T, ReadError> {
-        let (streams, lost) = self.connection.streams_mut();
-        let Some((session, entry)) = streams.and_then(|streams| streams.held(self.id)) else {
-            return Err(lost.map_or(ReadError::Unknown, ReadError::ConnectionLost));
+        let is_lost = self.connection.is_lost();
+        let Some((session, entry)) = self.connection.any_streams().and_then(|streams| streams.held(self.id)) else {
+            return Err(self.connection.lost().map_or(ReadError::Unknown, ReadError::ConnectionLost));
         };
         let outcome = match &entry.state {
             EntryState::Agreed(_) => read(session, self.id),
@@ -133,30 +133,32 @@ impl Stream<'_> {
             EntryState::Negotiating(_) => Err(yamux::ReadError::Blocked),
             EntryState::Refused(reason) => return Err(ReadError::Refused(reason.clone())),
         };
-        if let Ok(read) = &outcome {
-            entry.traffic.count_received(len(read));
-        }
-        outcome.map_err(|error| match (error, lost) {
-            (yamux::ReadError::Blocked, Some(reason)) => ReadError::ConnectionLost(reason),
-            (yamux::ReadError::Blocked, None) => {
-                entry.readable.arm();
-                ReadError::Blocked
+        match outcome {
+            Ok(read) => {
+                entry.traffic.count_received(len(&read));
+                Ok(read)
             }
-            (yamux::ReadError::Reset(code), _) => ReadError::Reset(code),
-            (yamux::ReadError::ResourceLimit, _) => ReadError::ResourceLimit,
-            (yamux::ReadError::Unknown, _) => ReadError::Unknown,
-        })
+            Err(yamux::ReadError::Blocked) if is_lost => {
+                Err(self.connection.lost().map_or(ReadError::Unknown, ReadError::ConnectionLost))
+            }
+            Err(yamux::ReadError::Blocked) => {
+                entry.readable.arm();
+                Err(ReadError::Blocked)
+            }
+            Err(yamux::ReadError::Reset(code)) => Err(ReadError::Reset(code)),
+            Err(yamux::ReadError::ResourceLimit) => Err(ReadError::ResourceLimit),
+            Err(yamux::ReadError::Unknown) => Err(ReadError::Unknown),
+        }
     }
 
     fn write_with(
         &mut self,
         write: impl FnOnce(&mut yamux::Session, StreamId) -> Result<usize, yamux::WriteError>,
     ) -> Result<usize, WriteError> {
-        let (streams, lost) = self.connection.streams_mut();
-        if let Some(reason) = lost {
-            return Err(WriteError::ConnectionLost(reason));
+        if self.connection.is_lost() {
+            return Err(self.connection.lost().map_or(WriteError::Unknown, WriteError::ConnectionLost));
         }
-        let streams = streams.ok_or(WriteError::Unknown)?;
+        let streams = self.connection.any_streams().ok_or(WriteError::Unknown)?;
         let (session, entry) = streams.held(self.id).ok_or(WriteError::Unknown)?;
         if let EntryState::Refused(reason) = &entry.state {
             return Err(WriteError::Refused(reason.clone()));

@@ -7,9 +7,10 @@ use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
+use core::time::Duration;
 
 use super::{
-    Event, RefuseReason, codes,
+    Event, MAX_ANSWER_DELAY, RefuseReason, codes,
     event::{Events, Wake},
     handshake::ApplicationHandshake,
     negotiation::Negotiation,
@@ -19,6 +20,7 @@ use crate::{
     Instant, ProtocolId, ProtocolSet, Role,
     channel::handshake,
     multistream::Progress,
+    time::earlier,
     yamux::{self, Session, StreamId, Violation},
 };
 
@@ -200,8 +202,20 @@ pub(super) struct Surroundings<'c> {
     pub(super) served: &'c ProtocolSet,
     pub(super) handshake: Option<&'c mut ApplicationHandshake>,
     pub(super) role: Role,
-    pub(super) negotiation_deadline: Instant,
-    pub(super) answer_deadline: Instant,
+    pub(super) now: Instant,
+    pub(super) negotiation_timeout: Duration,
+}
+
+impl Surroundings<'_> {
+    /// When a negotiation that begins now must be over.
+    fn negotiation_deadline(&self) -> Instant {
+        self.now.saturating_add(self.negotiation_timeout)
+    }
+
+    /// When an answer that is held back now must leave.
+    fn answer_deadline(&self) -> Instant {
+        self.now.saturating_add(MAX_ANSWER_DELAY)
+    }
 }
 
 impl Streams {
@@ -237,7 +251,7 @@ impl Streams {
 
     /// Nothing holds a connection back that is to retire.
     pub(super) fn is_retired(&self) -> bool {
-        self.draining.is_none() && self.entries.is_empty() && self.retiring.is_some_and(|retiring| retiring.is_due)
+        self.retiring.is_some_and(|retiring| retiring.is_due) && self.draining.is_none() && self.entries.is_empty()
     }
 
     /// All that was written and finished has left, what waits for an answer of the peer included. Looks
@@ -253,7 +267,7 @@ impl Streams {
         around: &mut Surroundings<'_>,
     ) -> Result<StreamId, yamux::OpenError> {
         let id = self.session.open()?;
-        let mut entry = Entry::new(negotiation, around.negotiation_deadline, false);
+        let mut entry = Entry::new(negotiation, around.negotiation_deadline(), false);
         entry.transmit_negotiation(id, &mut self.session);
         self.deadlines.insert((entry.deadline, id));
         self.entries.insert(id, entry);
@@ -304,6 +318,7 @@ impl Streams {
         }
     }
 
+    #[inline(never)]
     fn accept_all(&mut self, around: &mut Surroundings<'_>) {
         while let Some(id) = self.session.accept() {
             if self.entries.contains_key(&id) {
@@ -316,8 +331,8 @@ impl Streams {
                 Some(handshake) if !handshake.is_ready() => Negotiation::of_early_stream(around.served.clone()),
                 _ => Negotiation::of_inbound_stream(around.served.clone()),
             };
-            self.entries.insert(id, Entry::new(negotiation, around.negotiation_deadline, true));
-            self.deadlines.insert((around.negotiation_deadline, id));
+            self.entries.insert(id, Entry::new(negotiation, around.negotiation_deadline(), true));
+            self.deadlines.insert((around.negotiation_deadline(), id));
             self.drive_negotiation(id, around);
         }
     }
@@ -331,6 +346,7 @@ impl Streams {
     }
 
     /// Feeds the negotiation of `id` with what the stream has received, until it is done or needs more.
+    #[inline(never)]
     fn drive_negotiation(&mut self, id: StreamId, around: &mut Surroundings<'_>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         match entry.advance_negotiation(id, &mut self.session) {
@@ -365,7 +381,7 @@ impl Streams {
         }
         if entry.unaccepted {
             if has_something_to_read(&mut self.session, id) {
-                entry.deadline = around.answer_deadline;
+                entry.deadline = around.answer_deadline();
                 self.deadlines.insert((entry.deadline, id));
                 self.session.cork(id);
             }
@@ -546,7 +562,7 @@ impl Streams {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let negotiation = self.deadlines.first().map(|(deadline, _)| *deadline);
-        negotiation.into_iter().chain(self.session.poll_timeout()).min()
+        earlier(negotiation, self.session.poll_timeout())
     }
 
     /// Refuses the streams whose negotiation took too long, and sends the answers that waited in vain.

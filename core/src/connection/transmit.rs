@@ -43,6 +43,19 @@ impl Connection {
             }
     }
 
+    /// Whether the time makes a difference to the next [`poll_transmit`](Self::poll_transmit): false if all it would
+    /// send is data of streams. Then any `now` will do that has been told before, and the owner need not look at its
+    /// clock.
+    #[must_use]
+    pub fn transmit_needs_time(&self) -> bool {
+        match &self.phase {
+            Phase::Open(streams) => {
+                streams.session.may_frame_control() || streams.draining.is_some() || streams.retiring.is_some()
+            }
+            _ => true,
+        }
+    }
+
     /// Writes the next bytes for the transport into `out` and returns how many; 0 means nothing to send.
     ///
     /// Bytes once returned are gone from here: the driver must send all of them, in order, before it
@@ -170,6 +183,9 @@ fn check_room(out: &[u8]) -> Result<(), TransmitError> {
 
 /// Moves as many bytes as fit from the front of `queue` to `out`.
 fn take_front(queue: &mut Vec<u8>, out: &mut [u8]) -> usize {
+    if queue.is_empty() {
+        return 0;
+    }
     let len = queue.len().min(out.len());
     if let (Some(out), Some(front)) = (out.get_mut(..len), queue.get(..len)) {
         out.copy_from_slice(front);

@@ -36,8 +36,8 @@ impl Streams {
         let Some((session, entry)) = self.internal(id) else { return };
         // If the peer has reset it, reading will tell.
         let _ = session.finish(id);
-        entry.deadline = around.negotiation_deadline;
-        self.deadlines.insert((around.negotiation_deadline, id));
+        entry.deadline = around.negotiation_deadline();
+        self.deadlines.insert((around.negotiation_deadline(), id));
     }
 
     /// The connection cuts its own stream off.
@@ -61,7 +61,7 @@ impl Streams {
         for id in ids {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             if entry.is_waiting_for_ready() {
-                entry.deadline = around.negotiation_deadline;
+                entry.deadline = around.negotiation_deadline();
                 self.deadlines.insert((entry.deadline, id));
             }
             let EntryState::Negotiating(negotiation) = &mut entry.state else { continue };
