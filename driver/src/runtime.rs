@@ -63,7 +63,8 @@ pub trait Timer: Send {
     /// Arms the timer for `deadline`, or disarms it.
     fn reset(&mut self, deadline: Option<Instant>);
 
-    /// Ready from the deadline on until the next [`reset`](Self::reset); never ready if not armed.
+    /// Ready from the deadline on until the next [`reset`](Self::reset); never ready if not armed. Once it was pending
+    /// it need not be asked again to be woken at the deadline, unless it is reset or another one is to be woken.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use septa_core::{Instant, Role, buf::SpareBlocks, connection::RecordOpener};
@@ -32,6 +32,8 @@ pub(crate) struct ConnectionTask {
     timer: Box<dyn Timer>,
     /// What the timer is armed for.
     deadline: Option<Instant>,
+    /// Whom the timer wakes, once it was polled for that deadline.
+    timer_wakes: Option<Waker>,
     /// The dialing application was given its turn after the handshake.
     yielded: bool,
 }
@@ -69,7 +71,7 @@ impl Received {
 impl ConnectionTask {
     pub(crate) fn new(shared: Arc<Shared>, reader: Box<dyn SocketReader>) -> Self {
         let timer = shared.endpoint.runtime.timer();
-        Self { shared, reader, opener: None, timer, deadline: None, yielded: false }
+        Self { shared, reader, opener: None, timer, deadline: None, timer_wakes: None, yielded: false }
     }
 
     /// Reads before it looks for anything else: a message that came is taken under one lock, and a task that
@@ -94,6 +96,7 @@ impl ConnectionTask {
                 now = self.shared.now();
             }
             sent = Progress::Nothing;
+            let after_input = is_settled;
             is_settled = todo == Todo::Settled;
             match todo {
                 Todo::End => return Poll::Ready(()),
@@ -104,7 +107,8 @@ impl ConnectionTask {
                 }
                 Todo::Receive => look = Look::IfAny,
                 Todo::Settled if received.progress != Progress::Nothing => {}
-                Todo::Settled => match self.timer.poll_expired(cx) {
+                Todo::Settled if after_input && self.is_timer_set(cx, now) => return Poll::Pending,
+                Todo::Settled => match self.poll_timer(cx) {
                     Poll::Ready(()) => (now, look, is_settled) = (self.shared.now(), Look::IfAny, false),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -140,7 +144,23 @@ impl ConnectionTask {
         if deadline != self.deadline {
             self.timer.reset(deadline);
             self.deadline = deadline;
+            self.timer_wakes = None;
         }
+    }
+
+    /// The timer will wake this task later, so that it need not be asked behind each message. Not to be relied on if
+    /// it may have been the timer that woke the task.
+    fn is_timer_set(&self, cx: &mut Context<'_>, now: Instant) -> bool {
+        self.timer_wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+            && self.deadline.is_some_and(|deadline| now < deadline)
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer_wakes {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.timer_wakes = Some(cx.waker().clone()),
+        }
+        self.timer.poll_expired(cx)
     }
 
     /// Once, between the handshake and its last message: the application that dialed was just woken, and
