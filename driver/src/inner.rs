@@ -98,6 +98,13 @@ pub(crate) struct StreamState {
 #[derive(Default)]
 pub(crate) struct Effects {
     pub(crate) woken: Woken,
+    /// `None` behind nearly every call.
+    pub(crate) others: Option<Box<OtherEffects>>,
+}
+
+/// What is done but waking.
+#[derive(Default)]
+pub(crate) struct OtherEffects {
     pub(crate) services: Vec<(StreamId, Service)>,
     pub(crate) upgrade: Option<(Upgrade, Result<PeerId, CloseReason>)>,
     pub(crate) node: NodeEffects,
@@ -111,6 +118,16 @@ pub(crate) struct NodeEffects {
     /// The application is to begin its handshake.
     pub(crate) handshake: bool,
     pub(crate) streams: Vec<(StreamId, ProtocolId)>,
+}
+
+impl Effects {
+    pub(crate) fn is_none(&self) -> bool {
+        self.woken.is_empty() && self.others.is_none()
+    }
+
+    fn others(&mut self) -> &mut OtherEffects {
+        self.others.get_or_insert_default()
+    }
 }
 
 impl Inner {
@@ -317,54 +334,74 @@ impl Inner {
         self.is_done() || self.core.wants_shutdown() || self.core.poll_timeout().is_some_and(earlier)
     }
 
-    /// Turns the core's events into wake-ups.
+    /// Turns the core's events into wake-ups. There is mostly nothing to tell.
+    #[inline]
     pub(crate) fn dispatch(&mut self, effects: &mut Effects) {
+        if self.broken || self.core.may_have_event() || !self.core.takes_streams() || self.node.is_some() {
+            self.dispatch_all(effects);
+        }
+    }
+
+    fn dispatch_all(&mut self, effects: &mut Effects) {
         if self.broken {
             self.ended(CloseReason::Io, effects);
             return self.call_node(effects);
         }
         while let Some(event) = self.core.poll_event() {
-            match event {
-                Event::Open => {
-                    self.opened = true;
-                    self.phase.wake_into(&mut effects.woken);
-                    effects.node.handshake = self.node.is_some() && self.core.is_open() && !self.core.is_ready();
-                    if let (Some(upgrade), Some(peer)) = (self.upgrade.take(), self.core.peer()) {
-                        effects.upgrade = Some((upgrade, Ok(peer)));
-                    }
-                    self.take_inbound(effects);
-                }
-                Event::Incoming => self.take_inbound(effects),
-                Event::Negotiated { id } => self.stream_event(id, |state| state.wake_all(&mut effects.woken)),
-                Event::Refused { id, reason } => {
-                    // Somebody may ask later.
-                    let state = self.stream_state(id);
-                    state.refused = Some(reason);
-                    state.wake_all(&mut effects.woken);
-                }
-                Event::Readable { id } => self.stream_event(id, |state| effects.woken.extend(state.reader.take())),
-                Event::Writable { id } => self.stream_event(id, |state| effects.woken.extend(state.writer.take())),
-                Event::OpenUnblocked => self.opening.wake_into(&mut effects.woken),
-                Event::Ready => {
-                    self.phase.wake_into(&mut effects.woken);
-                    self.handshaking.wake_into(&mut effects.woken);
-                }
-                Event::HandshakeReadable => self.handshaking.wake_into(&mut effects.woken),
-                Event::Closed => {
-                    let reason = self.core.close_reason().cloned().unwrap_or(CloseReason::Io);
-                    self.ended(reason, effects);
-                }
-                _ => {}
-            }
+            self.handle_event(event, effects);
         }
-        if self.opened && !self.core.takes_streams() && !std::mem::replace(&mut self.giving_way, true) {
+        if !self.core.takes_streams() {
+            self.note_end(effects);
+        }
+        self.call_node(effects);
+    }
+
+    fn handle_event(&mut self, event: Event, effects: &mut Effects) {
+        match event {
+            Event::Open => {
+                self.opened = true;
+                self.phase.wake_into(&mut effects.woken);
+                if self.node.is_some() && self.core.is_open() && !self.core.is_ready() {
+                    effects.others().node.handshake = true;
+                }
+                if let (Some(upgrade), Some(peer)) = (self.upgrade.take(), self.core.peer()) {
+                    effects.others().upgrade = Some((upgrade, Ok(peer)));
+                }
+                self.take_inbound(effects);
+            }
+            Event::Incoming => self.take_inbound(effects),
+            Event::Negotiated { id } => self.stream_event(id, |state| state.wake_all(&mut effects.woken)),
+            Event::Refused { id, reason } => {
+                // Somebody may ask later.
+                let state = self.stream_state(id);
+                state.refused = Some(reason);
+                state.wake_all(&mut effects.woken);
+            }
+            Event::Readable { id } => self.stream_event(id, |state| effects.woken.extend(state.reader.take())),
+            Event::Writable { id } => self.stream_event(id, |state| effects.woken.extend(state.writer.take())),
+            Event::OpenUnblocked => self.opening.wake_into(&mut effects.woken),
+            Event::Ready => {
+                self.phase.wake_into(&mut effects.woken);
+                self.handshaking.wake_into(&mut effects.woken);
+            }
+            Event::HandshakeReadable => self.handshaking.wake_into(&mut effects.woken),
+            Event::Closed => {
+                let reason = self.core.close_reason().cloned().unwrap_or(CloseReason::Io);
+                self.ended(reason, effects);
+            }
+            _ => {}
+        }
+    }
+
+    /// No stream is opened any more: the connection is not open yet, gives way to another one, or ends.
+    fn note_end(&mut self, effects: &mut Effects) {
+        if self.opened && !std::mem::replace(&mut self.giving_way, true) {
             self.phase.wake_into(&mut effects.woken);
         }
         if !self.ending && self.core.close_reason().is_some() {
             self.ending = true;
             self.wake_everybody(effects);
         }
-        self.call_node(effects);
     }
 
     /// Calls the node, once, if there is something for it.
@@ -374,7 +411,7 @@ impl Inner {
             && (due.is_last || (!self.broken && self.core.wants_node()))
         {
             due.called = true;
-            effects.node.call = true;
+            effects.others().node.call = true;
         }
     }
 
@@ -399,8 +436,10 @@ impl Inner {
                     stream.reset(codes::stream::RESOURCE_LIMIT);
                     stream.release();
                 }
-                (Some(service), _) => effects.services.push((id, service)),
-                (None, Some(protocol)) if self.node.is_some() => effects.node.streams.push((id, protocol.clone())),
+                (Some(service), _) => effects.others().services.push((id, service)),
+                (None, Some(protocol)) if self.node.is_some() => {
+                    effects.others().node.streams.push((id, protocol.clone()));
+                }
                 (None, _) => {
                     self.inbound.push_back(id);
                     self.accepting.wake_into(&mut effects.woken);
@@ -415,7 +454,7 @@ impl Inner {
             effects.woken.extend(self.task.take());
         }
         if let Some(upgrade) = self.upgrade.take() {
-            effects.upgrade = Some((upgrade, Err(reason)));
+            effects.others().upgrade = Some((upgrade, Err(reason)));
         }
     }
 

@@ -174,16 +174,17 @@ impl Output {
                 }
             }
         }
-        let ((), sent) = self.transmit_after(|_| {}, shared, now, cx, scratch);
+        let ((), sent) = self.transmit_after(|_| {}, shared, Some(now), cx, scratch);
         sent.after(before, false)
     }
 
     /// [`transmit`](Self::transmit) when nothing is [unsent](Self::can_flush), behind a `write` under the same lock.
+    /// Without `now` it looks at the clock if the time makes a difference.
     pub(crate) fn transmit_after<T>(
         &mut self,
         write: impl FnOnce(&mut Inner) -> T,
         shared: &Arc<Shared>,
-        now: Instant,
+        now: Option<Instant>,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
     ) -> (T, Transmitted) {
@@ -203,7 +204,7 @@ impl Output {
     fn deliver(
         &mut self,
         shared: &Arc<Shared>,
-        now: Instant,
+        now: Option<Instant>,
         cx: &mut Context<'_>,
         data: &[u8],
         filled: Filled,
@@ -243,11 +244,12 @@ impl Output {
     fn fill<'s, T>(
         &mut self,
         shared: &Arc<Shared>,
-        now: Instant,
+        now: Option<Instant>,
         scratch: &'s mut [u8],
         write: impl FnOnce(&mut Inner) -> T,
     ) -> (T, &'s [u8], Filled) {
         let Some(sealer) = &mut self.sealer else {
+            let now = now.unwrap_or_else(|| shared.now());
             let transmit = |inner: &mut Inner| {
                 let written = write(inner);
                 // The scratch is longer than the shortest allowed.
@@ -261,7 +263,15 @@ impl Output {
         let frame = |inner: &mut Inner| {
             let written = write(inner);
             let framed = match inner.core() {
-                Ok(core) if core.wants_transmit() => core.poll_frames(now, scratch).unwrap_or_default(),
+                Ok(core) if core.wants_transmit() => {
+                    let now = match now {
+                        Some(now) => now,
+                        None if core.transmit_needs_time() => shared.now(),
+                        // No later than what the core knows.
+                        None => Instant::EPOCH,
+                    };
+                    core.poll_frames(now, scratch).unwrap_or_default()
+                }
                 _ => Framed::default(),
             };
             (written, framed)
@@ -279,7 +289,13 @@ impl Output {
     }
 
     /// Writes all of `data`, or keeps the rest.
-    fn write(&mut self, shared: &Arc<Shared>, now: Instant, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<()>> {
+    fn write(
+        &mut self,
+        shared: &Arc<Shared>,
+        now: Option<Instant>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<()>> {
         let mut rest = data;
         while let (false, Some(writer)) = (rest.is_empty(), &mut self.writer) {
             match poll_write(writer, cx, rest) {
@@ -306,12 +322,12 @@ impl Output {
         {
             match poll_write(writer, cx, rest) {
                 Poll::Ready(Ok(count)) => {
-                    self.taken(shared, now);
+                    self.taken(shared, Some(now));
                     self.sent += count;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    self.blocked(shared, now);
+                    self.blocked(shared, Some(now));
                     return Poll::Pending;
                 }
             }
@@ -321,15 +337,17 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    fn taken(&mut self, shared: &Arc<Shared>, now: Instant) {
+    fn taken(&mut self, shared: &Arc<Shared>, now: Option<Instant>) {
         if std::mem::take(&mut self.stalled) {
+            let now = now.unwrap_or_else(|| shared.now());
             shared.task(|inner| inner.core().map(|core| core.handle_transmitted(now)).ok());
         }
     }
 
     /// The socket is full and will wake the task, which therefore stays active.
-    fn blocked(&mut self, shared: &Arc<Shared>, now: Instant) {
+    fn blocked(&mut self, shared: &Arc<Shared>, now: Option<Instant>) {
         if !std::mem::replace(&mut self.stalled, true) {
+            let now = now.unwrap_or_else(|| shared.now());
             shared.task(|inner| inner.core().map(|core| core.handle_transmit_blocked(now)).ok());
         }
     }

@@ -29,16 +29,18 @@ impl Worker {
     }
 }
 
+/// Boxed, because they go in and out with each message.
+#[allow(clippy::vec_box)]
 #[derive(Default)]
-pub(crate) struct WorkerPool(Mutex<Vec<Worker>>);
+pub(crate) struct WorkerPool(Mutex<Vec<Box<Worker>>>);
 
 impl WorkerPool {
-    pub(crate) fn take(&self) -> Worker {
+    pub(crate) fn take(&self) -> Box<Worker> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(Worker::new)
+        kept.unwrap_or_else(|| Box::new(Worker::new()))
     }
 
-    pub(crate) fn put(&self, worker: Worker) {
+    pub(crate) fn put(&self, worker: Box<Worker>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_KEPT {
             kept.push(worker);

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -108,9 +108,9 @@ impl Shared {
     pub(crate) fn lock_output(self: &Arc<Self>, task: &Waker) -> Option<MutexGuard<'_, Output>> {
         self.try_output().or_else(|| {
             self.quietly(|inner| inner.set_task(task));
-            self.output_wanted.store(true, Ordering::Relaxed);
-            // Either this finds the output free now, or its holder finds the wish afterwards.
-            fence(Ordering::SeqCst);
+            // Both ends swap: if the holder's swap comes first, it is seen here, and so is the output that was free
+            // before it. If it comes second, the holder finds the wish.
+            self.output_wanted.swap(true, Ordering::AcqRel);
             self.try_output()
         })
     }
@@ -118,8 +118,7 @@ impl Shared {
     /// Releases the output, which the task may have found taken.
     fn release_output(self: &Arc<Self>, output: MutexGuard<'_, Output>) {
         drop(output);
-        fence(Ordering::SeqCst);
-        if self.output_wanted.load(Ordering::Relaxed) && self.output_wanted.swap(false, Ordering::Relaxed) {
+        if self.output_wanted.swap(false, Ordering::AcqRel) {
             self.wake_task();
         }
     }
@@ -155,7 +154,7 @@ impl Shared {
         let mut worker = self.endpoint.pool.take();
         // If the socket is full, the task is woken below and registers itself.
         let mut nobody = Context::from_waker(Waker::noop());
-        let (written, sent) = output.transmit_after(write, self, self.now(), &mut nobody, &mut worker.scratch);
+        let (written, sent) = output.transmit_after(write, self, None, &mut nobody, &mut worker.scratch);
         self.endpoint.pool.put(worker);
         let needs_task = output.needs_task();
         self.release_output(output);
@@ -237,17 +236,24 @@ impl Shared {
         let result = then(&mut inner, &mut effects.woken, result);
         drop(inner);
         drop(on_panic);
-        effects.woken.drain(..).for_each(Waker::wake);
-        for (id, service) in effects.services.drain(..) {
+        if !effects.is_none() {
+            self.see_to(effects);
+        }
+        result
+    }
+
+    fn see_to(self: &Arc<Self>, effects: Effects) {
+        effects.woken.into_iter().for_each(Waker::wake);
+        let Some(others) = effects.others else { return };
+        for (id, service) in others.services {
             services::spawn(self, id, service);
         }
-        if let Some((upgrade, outcome)) = effects.upgrade.take() {
+        if let Some((upgrade, outcome)) = others.upgrade {
             upgrade.done(self, outcome);
         }
         if let Some(member) = &self.member {
-            member.hear(self, effects.node);
+            member.hear(self, others.node);
         }
-        result
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

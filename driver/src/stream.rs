@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use septa_core::{
     ProtocolId,
-    connection::{self as core, CloseReason, Priority, ReadError, StreamId, WriteError},
+    connection::{self as core, Priority, ReadError, StreamId, WriteError},
 };
 
 use crate::{
@@ -126,7 +126,7 @@ impl Stream {
     /// See [`WriteError`]; never `Blocked`.
     pub async fn send(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
         loop {
-            let count = poll_fn(|cx| self.poll_send(cx, data)).await?;
+            let count = poll_fn(|cx| self.poll_send(cx, data)).await.map_err(|error| *error)?;
             data = data.get(count..).unwrap_or_default();
             if data.is_empty() {
                 return Ok(());
@@ -217,13 +217,21 @@ impl Stream {
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut core::Stream<'_>) -> Result<T, ReadError>,
     ) -> Poll<Result<T, ReadError>> {
-        self.shared.transfer(|inner| match self.call(inner, read, ReadError::ConnectionLost) {
-            Err(ReadError::Blocked) => {
-                inner.stream_state(self.id).wait_to_read(cx.waker());
-                Poll::Pending
+        let outcome = self.shared.transfer(|inner| {
+            let outcome = match inner.core() {
+                Ok(core) => read(&mut core.stream(self.id)),
+                Err(reason) => Err(ReadError::ConnectionLost(reason)),
+            };
+            match outcome {
+                Ok(read) => Poll::Ready(Ok(read)),
+                Err(ReadError::Blocked) => {
+                    inner.stream_state(self.id).wait_to_read(cx.waker());
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Err(Box::new(error))),
             }
-            outcome => Poll::Ready(outcome),
-        })
+        });
+        outcome.map_err(|error| *error)
     }
 
     fn poll_write_with<T>(
@@ -231,37 +239,31 @@ impl Stream {
         cx: &mut Context<'_>,
         write: impl FnOnce(&mut core::Stream<'_>) -> Result<T, WriteError>,
     ) -> Poll<Result<T, WriteError>> {
-        self.shared.transfer(|inner| self.write_or_wait(inner, cx, write))
+        self.shared.transfer(|inner| self.write_or_wait(inner, cx, write)).map_err(|error| *error)
     }
 
-    fn poll_send(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
+    fn poll_send(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Box<WriteError>>> {
         self.shared.flush_after(|inner| self.write_or_wait(inner, cx, |stream| stream.write(data)))
     }
 
+    /// The error is boxed, because it is ten times as long as what is returned mostly, and moved some times.
     fn write_or_wait<T>(
         &self,
         inner: &mut Inner,
         cx: &mut Context<'_>,
         write: impl FnOnce(&mut core::Stream<'_>) -> Result<T, WriteError>,
-    ) -> Poll<Result<T, WriteError>> {
-        match self.call(inner, write, WriteError::ConnectionLost) {
+    ) -> Poll<Result<T, Box<WriteError>>> {
+        let outcome = match inner.core() {
+            Ok(core) => write(&mut core.stream(self.id)),
+            Err(reason) => Err(WriteError::ConnectionLost(reason)),
+        };
+        match outcome {
+            Ok(written) => Poll::Ready(Ok(written)),
             Err(WriteError::Blocked) => {
                 inner.stream_state(self.id).wait_to_write(cx.waker());
                 Poll::Pending
             }
-            outcome => Poll::Ready(outcome),
-        }
-    }
-
-    fn call<T, E>(
-        &self,
-        inner: &mut Inner,
-        f: impl FnOnce(&mut core::Stream<'_>) -> Result<T, E>,
-        lost: impl FnOnce(CloseReason) -> E,
-    ) -> Result<T, E> {
-        match inner.core() {
-            Ok(core) => f(&mut core.stream(self.id)),
-            Err(reason) => Err(lost(reason)),
+            Err(error) => Poll::Ready(Err(Box::new(error))),
         }
     }
 

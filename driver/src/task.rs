@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use septa_core::{Instant, Role, buf::SpareBlocks, connection::RecordOpener};
+use septa_core::{Connection as Core, Instant, Role, buf::SpareBlocks, connection::RecordOpener};
 
 use crate::{
     inner::{Inner, Settled},
@@ -227,7 +227,6 @@ impl ConnectionTask {
         Received { progress: Progress::Small, next: if is_done { Todo::End } else { Todo::Transmit } }
     }
 
-    /// Prepares for sleep under the same lock if the input was little: that is probably all for now.
     fn received(
         &mut self,
         cx: &mut Context<'_>,
@@ -237,33 +236,50 @@ impl ConnectionTask {
         is_busy: bool,
     ) -> Todo {
         let is_much = data.len() >= MUCH;
-        let opened = match &mut self.opener {
-            Some(opener) => Ok(opener.open(data)),
-            None => Err(data),
-        };
+        match &mut self.opener {
+            Some(opener) => {
+                let opened = opener.open(data);
+                self.hand_over(cx, now, spares, is_busy, is_much, |core| core.handle_opened(now, &opened))
+            }
+            None => self.hand_over(cx, now, spares, is_busy, is_much, |core| {
+                // No more was read than there is room for.
+                let _ = core.handle_recv(now, data);
+            }),
+        }
+    }
+
+    /// Lets the core `handle` input. Prepares for sleep under the same lock if that was little: it is probably all
+    /// for now.
+    fn hand_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        spares: &mut SpareBlocks,
+        is_busy: bool,
+        is_much: bool,
+        handle: impl FnOnce(&mut Core),
+    ) -> Todo {
+        let is_all = !is_much && self.opener.is_some();
         let take = |inner: &mut Inner| {
             inner.expire(now);
-            let is_detached = opened.is_ok();
             if let Ok(core) = inner.core() {
                 if is_much {
                     core.lend_spare_blocks(spares);
                 }
-                match opened {
-                    Ok(opened) => core.handle_opened(now, &opened),
-                    // No more was read than there is room for.
-                    Err(data) => drop(core.handle_recv(now, data)),
-                }
+                handle(core);
             }
-            (is_detached, spares)
+            spares
         };
-        let (todo, settled) = self.shared.task_then(take, |inner, (is_detached, spares)| {
-            inner.set_task(cx.waker());
-            match inner.is_done() {
-                true => (Todo::End, None),
-                false if inner.has_output() => (Todo::Transmit, None),
-                false if is_much || !is_detached => (Todo::Receive, None),
-                false => (Todo::Settled, Some(inner.settle(cx.waker(), (!is_busy).then_some(spares)))),
+        let (todo, settled) = self.shared.task_then(take, |inner, spares| {
+            if inner.is_done() {
+                return (Todo::End, None);
             }
+            let has_output = inner.has_output();
+            if !has_output && is_all {
+                return (Todo::Settled, Some(inner.settle(cx.waker(), (!is_busy).then_some(spares))));
+            }
+            inner.set_task(cx.waker());
+            (if has_output { Todo::Transmit } else { Todo::Receive }, None)
         });
         self.prepare_sleep(cx, settled);
         todo

@@ -2,10 +2,49 @@
 
 use std::{collections::BTreeMap, task::Waker};
 
-use smallvec::SmallVec;
+/// Wakers that are woken when no lock is held any more, in the order in which they came. There is mostly one or
+/// none, which costs next to nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Woken {
+    first: Option<Waker>,
+    others: Option<Box<Others>>,
+}
 
-/// Wakers that are woken when no lock is held any more. There is mostly one, which needs no allocation.
-pub(crate) type Woken = SmallVec<[Waker; 4]>;
+#[derive(Debug, Default)]
+struct Others(Vec<Waker>);
+
+impl Woken {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn push(&mut self, waker: Waker) {
+        match self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.others.get_or_insert_default().0.push(waker),
+        }
+    }
+}
+
+impl Extend<Waker> for Woken {
+    fn extend<I: IntoIterator<Item = Waker>>(&mut self, wakers: I) {
+        wakers.into_iter().for_each(|waker| self.push(waker));
+    }
+}
+
+impl IntoIterator for Woken {
+    type Item = Waker;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Waker>, std::vec::IntoIter<Waker>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let others = self.others.map_or_else(Vec::new, |others| others.0);
+        self.first.into_iter().chain(others)
+    }
+}
 
 /// One waker for each waiting future, woken in the order in which they began to wait.
 ///
