@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -25,6 +28,8 @@ pub(in super::super) struct Desk {
     /// Requests that may be out.
     max: usize,
     room: Arc<RoomOfAll>,
+    /// Streams wait for room. Changed under the lock, read without it.
+    any_stalled: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -82,7 +87,12 @@ pub(super) struct Admitted {
 impl Desk {
     /// `max` requests may be out, and so many bytes wait.
     pub(in super::super) fn new(max: usize, max_waiting_bytes: usize) -> Self {
-        Self { max, room: Arc::new(RoomOfAll::new(max_waiting_bytes)), state: Mutex::default() }
+        Self {
+            max,
+            room: Arc::new(RoomOfAll::new(max_waiting_bytes)),
+            any_stalled: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
     }
 
     /// The room of one stream.
@@ -184,6 +194,7 @@ impl Desk {
             let number = state.last_number;
             stream.stalled.store(number, Ordering::Relaxed);
             state.stalled.insert(number, stream.clone());
+            self.any_stalled.store(true, Ordering::SeqCst);
         }
         // Whoever has made room meanwhile may not have seen it.
         self.resume();
@@ -191,9 +202,16 @@ impl Desk {
 
     /// Lets streams look that wait for room, as long as there is some.
     pub(super) fn resume(&self) {
-        while self.room.is_left() {
-            let Some((_, stream)) = self.lock().stalled.pop_first() else { return };
-            stream.resume(self);
+        while self.any_stalled.load(Ordering::SeqCst) && self.room.is_left() {
+            let first = {
+                let mut state = self.lock();
+                let first = state.stalled.pop_first();
+                self.any_stalled.store(!state.stalled.is_empty(), Ordering::SeqCst);
+                first
+            };
+            if let Some((_, stream)) = first {
+                stream.resume(self);
+            }
         }
     }
 
@@ -255,10 +273,11 @@ impl State {
         let peer = self.peers.get_mut(&stream.peer)?;
         peer.streams.remove(&key);
         peer.ready.retain(|ready| !Arc::ptr_eq(ready, stream));
-        let stale = if peer.ready.is_empty() { peer.turn.take() } else { None };
         let next = peer.parked.pop_front();
         peer.active -= usize::from(next.is_none());
-        if peer.active == 0 {
+        let is_gone = peer.active == 0;
+        let stale = if is_gone || peer.ready.is_empty() { peer.turn.take() } else { None };
+        if is_gone {
             self.peers.remove(&stream.peer);
         }
         if let Some(turn) = stale {
@@ -276,14 +295,18 @@ impl State {
     }
 
     fn next_turn(&mut self) -> Option<Arc<AskedOn>> {
-        let (_, peer) = self.turns.pop_first()?;
-        let entry = self.peers.get_mut(&peer)?;
-        entry.turn = None;
-        let stream = entry.ready.pop_front();
-        if !entry.ready.is_empty() {
-            self.queue(peer);
+        loop {
+            let (_, peer) = self.turns.pop_first()?;
+            let Some(entry) = self.peers.get_mut(&peer) else { continue };
+            entry.turn = None;
+            let stream = entry.ready.pop_front();
+            if !entry.ready.is_empty() {
+                self.queue(peer);
+            }
+            if stream.is_some() {
+                return stream;
+            }
         }
-        stream
     }
 }
 
