@@ -24,10 +24,13 @@ mod host;
 mod link;
 mod network;
 mod pipe;
+pub mod plan;
+mod shrink;
 mod simulation;
 mod socket;
 mod trace;
 
 pub use executor::Order;
 pub use link::{Cut, LinkOptions};
+pub use shrink::minimize;
 pub use simulation::{Panicked, Simulation, Stalled};

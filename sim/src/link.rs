@@ -39,6 +39,9 @@ pub struct LinkOptions {
     pub write_cut: Cut,
     /// From one end to the other, one way.
     pub latency: Duration,
+    /// Of what is written at once, the latency is longer by a time drawn up to this. It never overtakes what was written
+    /// before.
+    pub jitter: Duration,
     /// Bytes per second in one direction; 0 counts as 1, `None` has no limit. What is written waits until
     /// the line is free and arrives, all of one write together, when its last byte does. So a
     /// connection carries no more than [`capacity`](Self::capacity) in each [`latency`](Self::latency).
@@ -54,6 +57,7 @@ impl Default for LinkOptions {
             read_cut: Cut::Whole,
             write_cut: Cut::Whole,
             latency: Duration::ZERO,
+            jitter: Duration::ZERO,
             bandwidth: None,
             reset_after: None,
         }

@@ -19,6 +19,8 @@ pub(crate) struct Pipe {
     carried: u64,
     /// When the line has sent everything that was written.
     line_free: Instant,
+    /// When what was written last arrives: nothing overtakes it.
+    last_arrival: Instant,
     /// When the end of the output arrives, once the writer has ended it.
     end: Option<Instant>,
     reader: Option<Waker>,
@@ -58,6 +60,7 @@ impl Pipe {
             held: 0,
             carried: 0,
             line_free: Instant::EPOCH,
+            last_arrival: Instant::EPOCH,
             end: None,
             reader: None,
             writer: None,
@@ -130,7 +133,16 @@ impl Pipe {
         let takes = self.options.bandwidth.map_or(0, nanos);
         let takes = Duration::from_nanos(u64::try_from(takes).unwrap_or(u64::MAX));
         self.line_free = self.line_free.max(now).saturating_add(takes);
-        self.line_free.saturating_add(self.options.latency)
+        let arrives = self.line_free.saturating_add(self.options.latency).saturating_add(self.draw_jitter());
+        self.last_arrival = self.last_arrival.max(arrives);
+        self.last_arrival
+    }
+
+    fn draw_jitter(&mut self) -> Duration {
+        match u64::try_from(self.options.jitter.as_nanos()).unwrap_or(u64::MAX) {
+            0 => Duration::ZERO,
+            most => Duration::from_nanos(self.luck.next_u64() % most.saturating_add(1).max(1)),
+        }
     }
 
     /// Whether this direction has carried all that it may.

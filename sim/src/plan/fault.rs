@@ -1,0 +1,317 @@
+//! What can go wrong.
+
+use std::{fmt, num::NonZeroU32, time::Duration};
+
+use super::text::{Words, Written, duration, number};
+
+/// Something that goes wrong. Hosts are numbered from 1, in the order in which they were made.
+///
+/// Those that last do so for the [length](super::Timed::length) that their plan gives; the others happen once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing arrives from one host at the other, nor does anybody hear of it; what was sent arrives when it is over.
+    /// In one direction it is a stall, in both a partition. Lasts.
+    Stall {
+        /// Who is not heard.
+        from: NonZeroU32,
+        /// Who does not hear.
+        to: NonZeroU32,
+    },
+    /// The same in both directions. Lasts.
+    Partition {
+        /// One host.
+        one: NonZeroU32,
+        /// The other.
+        other: NonZeroU32,
+    },
+    /// Connections between two hosts are reset once one direction has carried so many bytes more. Happens once.
+    Reset {
+        /// One host.
+        one: NonZeroU32,
+        /// The other.
+        other: NonZeroU32,
+        /// So many bytes later.
+        after: u64,
+    },
+    /// One direction of the connections between two hosts ends, although its writer did not end it. Happens once.
+    Fin {
+        /// Whose output ends.
+        from: NonZeroU32,
+        /// Who sees the end.
+        to: NonZeroU32,
+    },
+    /// Bytes of one direction are changed on their way. Happens once.
+    Tamper {
+        /// Whose output is changed.
+        from: NonZeroU32,
+        /// Who gets it.
+        to: NonZeroU32,
+        /// How.
+        how: Tamper,
+        /// So many bytes later.
+        after: u64,
+    },
+    /// Who dials a host does not reach it. Lasts.
+    Dial {
+        /// Who is dialed.
+        to: NonZeroU32,
+        /// What the dialer sees.
+        how: DialFault,
+    },
+    /// The host ends at once with all its tasks and connections, and comes back when it is over. Lasts.
+    Crash {
+        /// Which.
+        host: NonZeroU32,
+        /// As whom it comes back.
+        restart: Restart,
+    },
+    /// The next store of the host is torn: of what it writes, a part arrives, and it crashes.
+    TornStore {
+        /// Which.
+        host: NonZeroU32,
+        /// As whom it comes back.
+        restart: Restart,
+    },
+    /// The clocks of a host stand still, and jump when it is over, as those of a suspended machine. Lasts.
+    ClockPause {
+        /// Whose.
+        host: NonZeroU32,
+    },
+    /// The calendar of a host jumps, ahead or back. Timers do not see it. Happens once.
+    CalendarJump {
+        /// Whose.
+        host: NonZeroU32,
+        /// Seconds, negative if back.
+        seconds: i64,
+    },
+    /// The clocks of a host run faster or slower. Lasts.
+    ClockDrift {
+        /// Whose.
+        host: NonZeroU32,
+        /// Parts per million, negative if slower.
+        ppm: i32,
+    },
+    /// Timers of a host fire late, each by a time drawn up to this. Lasts.
+    LateTimers {
+        /// Whose.
+        host: NonZeroU32,
+        /// By how much, at most.
+        by: Duration,
+    },
+    /// Tasks of a host are woken for nothing, again and again. Lasts.
+    SpuriousWakes {
+        /// Whose.
+        host: NonZeroU32,
+    },
+}
+
+/// How bytes are changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Tamper {
+    /// One bit of one byte is flipped.
+    Flip,
+    /// So many bytes are missing.
+    Truncate(u16),
+    /// So many bytes come twice.
+    Duplicate(u16),
+    /// So many drawn bytes come in between.
+    Insert(u16),
+}
+
+/// What a dialer sees.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub enum DialFault {
+    /// Nobody listens.
+    Refused,
+    /// There is no way there.
+    Unreachable,
+    /// Nothing.
+    Hanging,
+    /// The connection is made and reset: too many wait to be accepted.
+    BacklogFull,
+}
+
+/// As whom a host comes back that has crashed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Restart {
+    /// With the identity and the storage that it had.
+    Same,
+    /// As somebody else with an empty storage, at the same address.
+    New,
+}
+
+/// What a fault is, without where and when: what is counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// [`Fault::Stall`].
+    Stall,
+    /// [`Fault::Partition`].
+    Partition,
+    /// [`Fault::Reset`].
+    Reset,
+    /// [`Fault::Fin`].
+    Fin,
+    /// [`Tamper::Flip`].
+    Flip,
+    /// [`Tamper::Truncate`].
+    Truncate,
+    /// [`Tamper::Duplicate`].
+    Duplicate,
+    /// [`Tamper::Insert`].
+    Insert,
+    /// [`DialFault::Refused`].
+    DialRefused,
+    /// [`DialFault::Unreachable`].
+    DialUnreachable,
+    /// [`DialFault::Hanging`].
+    DialHanging,
+    /// [`DialFault::BacklogFull`].
+    BacklogFull,
+    /// [`Fault::Crash`].
+    Crash,
+    /// [`Fault::TornStore`].
+    TornStore,
+    /// [`Fault::ClockPause`].
+    ClockPause,
+    /// [`Fault::CalendarJump`].
+    CalendarJump,
+    /// [`Fault::ClockDrift`].
+    ClockDrift,
+    /// [`Fault::LateTimers`].
+    LateTimers,
+    /// [`Fault::SpuriousWakes`].
+    SpuriousWakes,
+}
+
+const DIAL_FAULTS: [(&str, DialFault); 4] = [
+    ("refused", DialFault::Refused),
+    ("unreachable", DialFault::Unreachable),
+    ("hanging", DialFault::Hanging),
+    ("backlog", DialFault::BacklogFull),
+];
+const RESTARTS: [(&str, Restart); 2] = [("same", Restart::Same), ("new", Restart::New)];
+
+impl Fault {
+    /// What it is.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Stall { .. } => FaultKind::Stall,
+            Self::Partition { .. } => FaultKind::Partition,
+            Self::Reset { .. } => FaultKind::Reset,
+            Self::Fin { .. } => FaultKind::Fin,
+            Self::Tamper { how: Tamper::Flip, .. } => FaultKind::Flip,
+            Self::Tamper { how: Tamper::Truncate(_), .. } => FaultKind::Truncate,
+            Self::Tamper { how: Tamper::Duplicate(_), .. } => FaultKind::Duplicate,
+            Self::Tamper { how: Tamper::Insert(_), .. } => FaultKind::Insert,
+            Self::Dial { how: DialFault::Refused, .. } => FaultKind::DialRefused,
+            Self::Dial { how: DialFault::Unreachable, .. } => FaultKind::DialUnreachable,
+            Self::Dial { how: DialFault::Hanging, .. } => FaultKind::DialHanging,
+            Self::Dial { how: DialFault::BacklogFull, .. } => FaultKind::BacklogFull,
+            Self::Crash { .. } => FaultKind::Crash,
+            Self::TornStore { .. } => FaultKind::TornStore,
+            Self::ClockPause { .. } => FaultKind::ClockPause,
+            Self::CalendarJump { .. } => FaultKind::CalendarJump,
+            Self::ClockDrift { .. } => FaultKind::ClockDrift,
+            Self::LateTimers { .. } => FaultKind::LateTimers,
+            Self::SpuriousWakes { .. } => FaultKind::SpuriousWakes,
+        }
+    }
+
+    pub(super) fn read(words: &mut Words<'_>) -> Result<Self, String> {
+        Ok(match words.next()? {
+            "stall" => {
+                let (from, to) = words.hosts('>')?;
+                Self::Stall { from, to }
+            }
+            "partition" => {
+                let (one, other) = words.hosts('-')?;
+                Self::Partition { one, other }
+            }
+            "reset" => {
+                let (one, other) = words.hosts('-')?;
+                Self::Reset { one, other, after: number(words.named("after")?)? }
+            }
+            "fin" => {
+                let (from, to) = words.hosts('>')?;
+                Self::Fin { from, to }
+            }
+            "tamper" => {
+                let (from, to) = words.hosts('>')?;
+                let how = Tamper::read(words)?;
+                Self::Tamper { from, to, how, after: number(words.named("after")?)? }
+            }
+            "dial" => Self::Dial { to: words.host()?, how: words.one_of(&DIAL_FAULTS)? },
+            "crash" => Self::Crash { host: words.host()?, restart: words.one_of(&RESTARTS)? },
+            "torn-store" => Self::TornStore { host: words.host()?, restart: words.one_of(&RESTARTS)? },
+            "clock-pause" => Self::ClockPause { host: words.host()? },
+            "calendar-jump" => Self::CalendarJump { host: words.host()?, seconds: signed(words.named("seconds")?)? },
+            "clock-drift" => {
+                let (host, ppm) = (words.host()?, signed(words.named("ppm")?)?);
+                Self::ClockDrift { host, ppm: i32::try_from(ppm).map_err(|_| format!("{ppm} ppm are too many"))? }
+            }
+            "late-timers" => Self::LateTimers { host: words.host()?, by: duration(words.named("by")?)? },
+            "spurious-wakes" => Self::SpuriousWakes { host: words.host()? },
+            other => return Err(format!("there is no fault '{other}'")),
+        })
+    }
+}
+
+impl Tamper {
+    fn read(words: &mut Words<'_>) -> Result<Self, String> {
+        let name = words.next()?;
+        let len = |words: &mut Words<'_>| {
+            let len = number(words.named("len")?)?;
+            u16::try_from(len).map_err(|_| format!("{len} bytes are too many"))
+        };
+        match name {
+            "flip" => Ok(Self::Flip),
+            "truncate" => Ok(Self::Truncate(len(words)?)),
+            "duplicate" => Ok(Self::Duplicate(len(words)?)),
+            "insert" => Ok(Self::Insert(len(words)?)),
+            other => Err(format!("bytes cannot be changed by '{other}'")),
+        }
+    }
+}
+
+fn signed(word: &str) -> Result<i64, String> {
+    word.parse().map_err(|_| format!("'{word}' is no whole number"))
+}
+
+fn name_of<T: Copy + PartialEq>(choices: &'static [(&'static str, T)], choice: T) -> &'static str {
+    choices.iter().find(|(_, other)| *other == choice).map_or("", |(name, _)| name)
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Stall { from, to } => write!(f, "stall {from}>{to}"),
+            Self::Partition { one, other } => write!(f, "partition {one}-{other}"),
+            Self::Reset { one, other, after } => write!(f, "reset {one}-{other} after={after}"),
+            Self::Fin { from, to } => write!(f, "fin {from}>{to}"),
+            Self::Tamper { from, to, how, after } => write!(f, "tamper {from}>{to} {how} after={after}"),
+            Self::Dial { to, how } => write!(f, "dial {to} {}", name_of(&DIAL_FAULTS, how)),
+            Self::Crash { host, restart } => write!(f, "crash {host} {}", name_of(&RESTARTS, restart)),
+            Self::TornStore { host, restart } => write!(f, "torn-store {host} {}", name_of(&RESTARTS, restart)),
+            Self::ClockPause { host } => write!(f, "clock-pause {host}"),
+            Self::CalendarJump { host, seconds } => write!(f, "calendar-jump {host} seconds={seconds}"),
+            Self::ClockDrift { host, ppm } => write!(f, "clock-drift {host} ppm={ppm}"),
+            Self::LateTimers { host, by } => write!(f, "late-timers {host} by={}", Written(by)),
+            Self::SpuriousWakes { host } => write!(f, "spurious-wakes {host}"),
+        }
+    }
+}
+
+impl fmt::Display for Tamper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flip => f.write_str("flip"),
+            Self::Truncate(len) => write!(f, "truncate len={len}"),
+            Self::Duplicate(len) => write!(f, "duplicate len={len}"),
+            Self::Insert(len) => write!(f, "insert len={len}"),
+        }
+    }
+}

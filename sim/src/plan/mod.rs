@@ -1,0 +1,133 @@
+//! What goes wrong in a run, as text.
+//!
+//! A [`Plan`] says how connections behave and which faults strike when. It is made from a seed, written into the
+//! message of a failure, shrunk, kept in a file, and replayed:
+//!
+//! ```
+//! use septa_sim::plan::Plan;
+//!
+//! let text = "\
+//! seed 7
+//! order seeded
+//! link capacity=4096 latency=20ms read=random:100
+//! at 1.5s for 300ms stall 1>2
+//! at 2s reset 1-2 after=65536
+//! at 3s for 10s crash 2 new
+//! ";
+//! let plan: Plan = text.parse()?;
+//! assert_eq!(plan.faults.len(), 3);
+//! assert_eq!(plan.to_string(), text);
+//! # Ok::<(), septa_sim::plan::ParseError>(())
+//! ```
+//!
+//! Each line is one statement; empty lines and those that begin with `#` mean nothing. Faults may stand in any order.
+
+mod fault;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+pub use fault::{DialFault, Fault, FaultKind, Restart, Tamper};
+use text::{Words, Written};
+
+use crate::{LinkOptions, Order};
+
+/// The faults of a run. See the [module](self).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Everything that is drawn in the run comes from it.
+    pub seed: u64,
+    /// Which of the tasks that can run is run next.
+    pub order: Order,
+    /// How connections behave.
+    pub link: LinkOptions,
+    /// What strikes when.
+    pub faults: Vec<Timed>,
+}
+
+/// A fault that strikes at an instant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Timed {
+    /// Virtual time since the beginning of the run.
+    pub at: Duration,
+    /// Until it is over, for those that last. At most a run's length.
+    pub length: Duration,
+    /// What happens.
+    pub fault: Fault,
+}
+
+/// A line is no statement of a plan.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("line {line} of the plan: {why}")]
+pub struct ParseError {
+    /// Which, from 1.
+    pub line: usize,
+    /// What is wrong with it, for people.
+    pub why: String,
+}
+
+impl Plan {
+    /// One in which nothing goes wrong.
+    pub fn calm(seed: u64) -> Self {
+        Self { seed, order: Order::Fifo, link: LinkOptions::default(), faults: Vec::new() }
+    }
+
+    fn read(&mut self, line: &str) -> Result<(), String> {
+        let mut words = Words::new(line);
+        match words.next()? {
+            "seed" => self.seed = words.number()?,
+            "order" => self.order = words.one_of(&[("fifo", Order::Fifo), ("seeded", Order::Seeded)])?,
+            "link" => self.link = text::read_link(&mut words)?,
+            "at" => {
+                let at = words.duration()?;
+                let length = if words.skip("for") { words.duration()? } else { Duration::ZERO };
+                self.faults.push(Timed { at, length, fault: Fault::read(&mut words)? });
+            }
+            other => return Err(format!("there is no statement '{other}'")),
+        }
+        words.end()
+    }
+}
+
+impl FromStr for Plan {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let mut plan = Self::calm(0);
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                plan.read(line).map_err(|why| ParseError { line: index + 1, why })?;
+            }
+        }
+        Ok(plan)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}", self.seed)?;
+        let order = match self.order {
+            Order::Fifo => "fifo",
+            Order::Seeded => "seeded",
+        };
+        writeln!(f, "order {order}")?;
+        if self.link != LinkOptions::default() {
+            writeln!(f, "link{}", Written(&self.link))?;
+        }
+        self.faults.iter().try_for_each(|timed| writeln!(f, "{timed}"))
+    }
+}
+
+impl fmt::Display for Timed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {} ", Written(self.at))?;
+        if self.length > Duration::ZERO {
+            write!(f, "for {} ", Written(self.length))?;
+        }
+        self.fault.fmt(f)
+    }
+}
