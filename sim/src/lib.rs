@@ -34,3 +34,4 @@ pub use executor::Order;
 pub use link::{Cut, LinkOptions};
 pub use shrink::minimize;
 pub use simulation::{Panicked, Simulation, Stalled};
+pub use trace::TraceHash;

@@ -18,7 +18,7 @@ use crate::{
     host::Host,
     link::LinkOptions,
     network::{HostId, Network, ip_of},
-    trace::{RUN, Trace},
+    trace::{Kind, Trace, TraceHash},
 };
 
 /// Task runs after which [`Simulation::block_on`] gives up: tasks that wake each other for ever would
@@ -116,13 +116,13 @@ impl Simulation {
         for _ in 0..MAX_STEPS {
             match self.world.executor.next() {
                 Some(MAIN) => {
-                    self.world.trace.record(RUN, self.now(), MAIN, &[]);
+                    self.world.trace.record(Kind::Run, self.now(), MAIN, &[]);
                     if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                         return Ok(output);
                     }
                 }
                 Some(id) => {
-                    self.world.trace.record(RUN, self.now(), id, &[]);
+                    self.world.trace.record(Kind::Run, self.now(), id, &[]);
                     self.world.executor.run(id);
                 }
                 None if self.world.clock.advance() => {}
@@ -195,7 +195,7 @@ impl Simulation {
     }
 
     /// A hash over everything that ran and was sent until now, in order. Equal for equal seeds.
-    pub fn trace(&self) -> u64 {
+    pub fn trace(&self) -> TraceHash {
         self.world.trace.value()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     clock::SimTimer,
     network::Network,
     pipe::{Pipe, Read},
-    trace::{END, SEND},
+    trace::Kind,
 };
 
 /// A socket that reads from the first of `pipes` and writes to the second.
@@ -74,7 +74,7 @@ impl SocketWriter for SimWriter {
         let now = network.clock.now();
         let (written, exhausted) = with(output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
         if let Poll::Ready(Ok(count)) = &written {
-            network.trace.record(SEND, now, *id, &data[..*count]);
+            network.trace.record(Kind::Send, now, *id, &data[..*count]);
         }
         if exhausted {
             with(output, Pipe::reset);
@@ -86,7 +86,7 @@ impl SocketWriter for SimWriter {
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let End { network, id, output, .. } = &*self.0;
         let now = network.clock.now();
-        network.trace.record(END, now, *id, &[]);
+        network.trace.record(Kind::End, now, *id, &[]);
         with(output, |pipe| pipe.finish(now));
         Poll::Ready(Ok(()))
     }
@@ -98,7 +98,7 @@ impl Drop for End {
     fn drop(&mut self) {
         let now = self.network.clock.now();
         let unread = with(&self.input, |pipe| pipe.has_unread());
-        self.network.trace.record(END, now, self.id, &[u8::from(unread)]);
+        self.network.trace.record(Kind::End, now, self.id, &[u8::from(unread)]);
         if unread {
             with(&self.output, Pipe::reset);
         } else {
