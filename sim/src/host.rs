@@ -10,7 +10,11 @@ use std::{
 use septa_core::{Instant, Seed};
 use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 
-use crate::{clock::SimTimer, network::HostId, simulation::World};
+use crate::{
+    clock::SimTimer,
+    network::{Dialed, HostId},
+    simulation::World,
+};
 
 pub(crate) struct Host {
     pub(crate) world: Arc<World>,
@@ -44,7 +48,12 @@ impl Runtime for Host {
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
         let (network, id) = (self.world.network.clone(), self.id);
-        Box::pin(async move { network.connect(id, addr) })
+        Box::pin(async move {
+            match network.connect(id, addr)? {
+                Dialed::Connected(socket) => Ok(socket),
+                Dialed::Hanging => std::future::pending().await,
+            }
+        })
     }
 
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>> {

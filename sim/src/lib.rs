@@ -20,11 +20,13 @@
 
 mod clock;
 mod executor;
+mod fired;
 mod host;
 mod link;
 mod network;
 mod pipe;
 pub mod plan;
+mod player;
 mod shrink;
 mod simulation;
 mod socket;
@@ -32,6 +34,7 @@ mod trace;
 
 pub use executor::Order;
 pub use link::{Cut, LinkOptions};
+pub use player::Unplayable;
 pub use shrink::minimize;
 pub use simulation::{Panicked, Simulation, Stalled};
 pub use trace::TraceHash;

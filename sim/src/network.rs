@@ -13,8 +13,10 @@ use septa_driver::runtime::{Acceptor, Socket};
 
 use crate::{
     clock::Clock,
+    fired::Fired,
     link::LinkOptions,
     pipe::Pipe,
+    plan::{DialFault, FaultKind},
     socket::{self, with},
     trace::Trace,
 };
@@ -29,6 +31,7 @@ pub(crate) type HostId = u32;
 pub(crate) struct Network {
     pub(crate) clock: Arc<Clock>,
     pub(crate) trace: Arc<Trace>,
+    pub(crate) fired: Arc<Fired>,
     state: Mutex<State>,
 }
 
@@ -38,9 +41,35 @@ struct State {
     listeners: BTreeMap<(HostId, u16), Listening>,
     names: BTreeMap<String, Vec<IpAddr>>,
     next_port: BTreeMap<HostId, u16>,
-    connections: Vec<Weak<Mutex<Pipe>>>,
+    wires: Vec<Wire>,
     last_connection: u64,
     is_cut: bool,
+    /// What keeps bytes from one host from arriving at another, once for each fault.
+    stalls: Vec<Stall>,
+    /// What keeps hosts from being dialed, once for each fault.
+    dial_faults: Vec<(HostId, DialFault)>,
+}
+
+/// One direction of a connection.
+struct Wire {
+    from: HostId,
+    to: HostId,
+    pipe: Weak<Mutex<Pipe>>,
+}
+
+/// Nothing arrives from one host at another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stall {
+    pub(crate) from: HostId,
+    pub(crate) to: HostId,
+    pub(crate) why: FaultKind,
+}
+
+/// What became of a dial.
+pub(crate) enum Dialed {
+    Connected(Socket),
+    /// Nobody answers, ever.
+    Hanging,
 }
 
 #[derive(Default)]
@@ -51,6 +80,14 @@ struct Listening {
     waker: Option<Waker>,
 }
 
+/// What is done about a dial when no lock is held any more.
+enum Behind {
+    /// Somebody accepts it.
+    Wake(Waker),
+    /// There is no room for it at the other end.
+    Reset(Socket),
+}
+
 impl Network {
     pub(crate) fn new(clock: Arc<Clock>, trace: Arc<Trace>, seed: Seed) -> Self {
         let state = State {
@@ -59,11 +96,13 @@ impl Network {
             listeners: BTreeMap::new(),
             names: BTreeMap::new(),
             next_port: BTreeMap::new(),
-            connections: Vec::new(),
+            wires: Vec::new(),
             last_connection: 0,
             is_cut: false,
+            stalls: Vec::new(),
+            dial_faults: Vec::new(),
         };
-        Self { clock, trace, state: Mutex::new(state) }
+        Self { clock, trace, fired: Arc::default(), state: Mutex::new(state) }
     }
 
     pub(crate) fn set_options(&self, options: LinkOptions) {
@@ -85,20 +124,58 @@ impl Network {
 
     /// Cuts every connection, now and in future, without telling anybody, or heals them all.
     pub(crate) fn set_cut(&self, is_cut: bool) {
-        let pipes: Vec<_> = self.lock(|state| {
-            state.is_cut = is_cut;
-            state.connections.retain(|pipe| pipe.strong_count() > 0);
-            state.connections.iter().filter_map(Weak::upgrade).collect()
-        });
-        for pipe in pipes {
-            with(&pipe, |pipe| if is_cut { pipe.cut() } else { pipe.heal() });
+        if self.lock(|state| std::mem::replace(&mut state.is_cut, is_cut)) == is_cut {
+            return;
+        }
+        for pipe in self.pipes(|_| true) {
+            with(&pipe, |pipe| if is_cut { pipe.stall(None) } else { pipe.resume() });
         }
     }
 
     /// Resets every connection.
     pub(crate) fn reset_all(&self) {
-        let pipes: Vec<_> = self.lock(|state| state.connections.drain(..).filter_map(|pipe| pipe.upgrade()).collect());
-        pipes.iter().for_each(|pipe| with(pipe, Pipe::reset));
+        self.pipes(|_| true).iter().for_each(|pipe| with(pipe, Pipe::reset));
+    }
+
+    /// Nothing arrives from one host at another, on any connection, until it is [resumed](Self::resume).
+    pub(crate) fn stall(&self, stall: Stall) {
+        self.lock(|state| state.stalls.push(stall));
+        self.between(stall.from, stall.to).iter().for_each(|pipe| with(pipe, |pipe| pipe.stall(Some(stall.why))));
+    }
+
+    pub(crate) fn resume(&self, stall: Stall) {
+        let was_stalled = self.lock(|state| {
+            let place = state.stalls.iter().position(|other| *other == stall)?;
+            Some(state.stalls.remove(place))
+        });
+        if was_stalled.is_some() {
+            self.between(stall.from, stall.to).iter().for_each(|pipe| with(pipe, Pipe::resume));
+        }
+    }
+
+    /// Whoever dials a host does not reach it, until it is [healed](Self::heal_dials).
+    pub(crate) fn fail_dials(&self, to: HostId, how: DialFault) {
+        self.lock(|state| state.dial_faults.push((to, how)));
+    }
+
+    pub(crate) fn heal_dials(&self, to: HostId, how: DialFault) {
+        self.lock(|state| {
+            if let Some(place) = state.dial_faults.iter().position(|fault| *fault == (to, how)) {
+                state.dial_faults.remove(place);
+            }
+        });
+    }
+
+    /// The directions that lead from one host to another, on every connection.
+    pub(crate) fn between(&self, from: HostId, to: HostId) -> Vec<Arc<Mutex<Pipe>>> {
+        self.pipes(|wire| (wire.from, wire.to) == (from, to))
+    }
+
+    fn pipes(&self, which: impl Fn(&Wire) -> bool) -> Vec<Arc<Mutex<Pipe>>> {
+        self.lock(|state| {
+            state.wires.retain(|wire| wire.pipe.strong_count() > 0);
+            state.wires.iter().filter(|wire| which(wire)).filter_map(|wire| wire.pipe.upgrade()).collect()
+        })
     }
 
     /// The next accepts on `addr` fail with `kind`, `count` times.
@@ -129,10 +206,20 @@ impl Network {
         Ok(SimAcceptor { network: self.clone(), host, local: SocketAddr::new(ip, port) })
     }
 
-    pub(crate) fn connect(self: &Arc<Self>, host: HostId, remote: SocketAddr) -> io::Result<Socket> {
-        let (socket, waker) = self.lock(|state| {
+    pub(crate) fn connect(self: &Arc<Self>, host: HostId, remote: SocketAddr) -> io::Result<Dialed> {
+        let (dialed, behind) = self.lock(|state| {
             let to = if remote.ip().is_loopback() { Some(host) } else { host_at(remote.ip()) };
             let to = to.ok_or(io::ErrorKind::HostUnreachable)?;
+            let fault = state.dial_faults.iter().find(|(faulty, _)| *faulty == to).map(|(_, how)| *how);
+            if let Some(how) = fault {
+                self.fired.add(how.kind());
+            }
+            match fault {
+                Some(DialFault::Refused) => return Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+                Some(DialFault::Unreachable) => return Err(io::ErrorKind::HostUnreachable.into()),
+                Some(DialFault::Hanging) => return Ok((Dialed::Hanging, None)),
+                Some(DialFault::BacklogFull) | None => {}
+            }
             let local_ip = if remote.ip().is_loopback() { remote.ip() } else { ip_of(host, remote.is_ipv6()) };
             let local = SocketAddr::new(local_ip, state.free_port(host)?);
             let accepts = |bound: IpAddr| bound == remote.ip() || bound.is_unspecified();
@@ -140,13 +227,20 @@ impl Network {
             if !listening.is_some_and(|l| l.bound.is_some_and(accepts) && l.backlog.len() < BACKLOG) {
                 return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
             }
-            let (near, far) = state.pair(self, local, remote);
+            let (near, far) = state.pair(self, (host, local), (to, remote));
+            if fault.is_some() {
+                return Ok((Dialed::Connected(near), Some(Behind::Reset(far))));
+            }
             let listening = state.listeners.get_mut(&(to, remote.port())).ok_or(io::ErrorKind::ConnectionRefused)?;
             listening.backlog.push_back(far);
-            Ok((near, listening.waker.take()))
+            Ok((Dialed::Connected(near), listening.waker.take().map(Behind::Wake)))
         })?;
-        waker.into_iter().for_each(Waker::wake);
-        Ok(socket)
+        match behind {
+            Some(Behind::Wake(waker)) => waker.wake(),
+            Some(Behind::Reset(socket)) => drop(socket),
+            None => {}
+        }
+        Ok(dialed)
     }
 
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -167,23 +261,34 @@ impl State {
         Err(io::ErrorKind::AddrNotAvailable.into())
     }
 
-    fn pair(&mut self, network: &Arc<Network>, local: SocketAddr, remote: SocketAddr) -> (Socket, Socket) {
+    fn pair(
+        &mut self,
+        network: &Arc<Network>,
+        (from, local): (HostId, SocketAddr),
+        (to, remote): (HostId, SocketAddr),
+    ) -> (Socket, Socket) {
         self.last_connection += 2;
-        let mut pipe = || {
-            let mut pipe = Pipe::new(self.options, self.seed.child("pipe").public_stream());
-            if self.is_cut {
-                pipe.cut();
-            }
-            let pipe = Arc::new(Mutex::new(pipe));
-            self.connections.push(Arc::downgrade(&pipe));
-            pipe
-        };
-        let (there, back) = (pipe(), pipe());
-        self.connections.retain(|pipe| pipe.strong_count() > 0);
+        let (there, back) = (self.pipe(network, from, to), self.pipe(network, to, from));
+        self.wires.retain(|wire| wire.pipe.strong_count() > 0);
         let id = self.last_connection;
         let near = socket::new(network, id, (back.clone(), there.clone()), (local, remote));
         let far = socket::new(network, id + 1, (there, back), (remote, local));
         (near, far)
+    }
+}
+
+impl State {
+    fn pipe(&mut self, network: &Network, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
+        let mut pipe = Pipe::new(self.options, self.seed.child("pipe").public_stream(), network.fired.clone());
+        if self.is_cut {
+            pipe.stall(None);
+        }
+        for stall in self.stalls.iter().filter(|stall| (stall.from, stall.to) == (from, to)) {
+            pipe.stall(Some(stall.why));
+        }
+        let pipe = Arc::new(Mutex::new(pipe));
+        self.wires.push(Wire { from, to, pipe: Arc::downgrade(&pipe) });
+        pipe
     }
 }
 

@@ -3,13 +3,18 @@
 use std::{
     collections::VecDeque,
     io,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use septa_core::{Instant, SeedStream};
 
-use crate::link::LinkOptions;
+use crate::{
+    fired::Fired,
+    link::LinkOptions,
+    plan::{FaultKind, Tamper},
+};
 
 pub(crate) struct Pipe {
     options: LinkOptions,
@@ -25,15 +30,20 @@ pub(crate) struct Pipe {
     end: Option<Instant>,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Intact,
-    /// Nothing arrives and nothing says so.
-    Cut,
-    Reset,
+    is_reset: bool,
+    /// How many faults keep everything from arriving now. Nothing says so to either end.
+    stalls: u32,
+    /// Those that have not held anything back yet.
+    idle_stalls: Vec<FaultKind>,
+    /// It was reset while nothing arrived: that arrives when something does again.
+    has_pending_reset: bool,
+    /// What a plan does to the bytes that come, by how many came before.
+    tampers: Vec<(u64, Tamper)>,
+    /// Bytes that are still to be swallowed.
+    swallows: u64,
+    /// The reset that is due was asked for by a plan.
+    is_reset_planned: bool,
+    fired: Arc<Fired>,
 }
 
 struct Segment {
@@ -52,7 +62,7 @@ pub(crate) enum Read {
 }
 
 impl Pipe {
-    pub(crate) fn new(options: LinkOptions, luck: SeedStream) -> Self {
+    pub(crate) fn new(options: LinkOptions, luck: SeedStream, fired: Arc<Fired>) -> Self {
         Self {
             options,
             luck,
@@ -64,16 +74,24 @@ impl Pipe {
             end: None,
             reader: None,
             writer: None,
-            state: State::Intact,
+            is_reset: false,
+            stalls: 0,
+            idle_stalls: Vec::new(),
+            has_pending_reset: false,
+            tampers: Vec::new(),
+            swallows: 0,
+            is_reset_planned: false,
+            fired,
         }
     }
 
     pub(crate) fn read(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut [u8]) -> io::Result<Read> {
         self.reader = Some(cx.waker().clone());
-        match self.state {
-            State::Reset => return Err(io::ErrorKind::ConnectionReset.into()),
-            State::Cut => return Ok(Read::Wait),
-            State::Intact => {}
+        if self.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if self.stalls > 0 {
+            return Ok(Read::Wait);
         }
         let Some(segment) = self.segments.front_mut() else {
             return Ok(match self.end {
@@ -104,7 +122,7 @@ impl Pipe {
 
     /// Takes some of `data`. The caller resets the other direction too if this one says so.
     pub(crate) fn write(&mut self, cx: &mut Context<'_>, now: Instant, data: &[u8]) -> Poll<io::Result<usize>> {
-        if self.state == State::Reset || self.end.is_some() {
+        if self.is_reset || self.end.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let room = self.options.capacity.saturating_sub(self.held);
@@ -113,15 +131,17 @@ impl Pipe {
             return Poll::Pending;
         }
         let count = data.len().min(room).min(self.options.write_cut.limit(&mut self.luck));
-        self.held += count;
-        self.carried += count as u64;
         let arrives = self.occupy_line(now, count);
+        let bytes = self.tampered(&data[..count]);
+        self.carried += count as u64;
+        self.held += bytes.len();
         match self.segments.back_mut().filter(|segment| segment.arrives == arrives) {
-            Some(segment) => segment.bytes.extend(&data[..count]),
-            None if count > 0 => self.segments.push_back(Segment { arrives, bytes: data[..count].to_vec().into() }),
+            Some(segment) => segment.bytes.extend(bytes),
+            None if !bytes.is_empty() => self.segments.push_back(Segment { arrives, bytes: bytes.into() }),
             None => {}
         }
-        if self.state == State::Intact {
+        self.held_back();
+        if self.stalls == 0 {
             self.wake_reader();
         }
         Poll::Ready(Ok(count))
@@ -151,18 +171,19 @@ impl Pipe {
     }
 
     pub(crate) fn finish(&mut self, now: Instant) {
-        if self.end.is_none() && self.state != State::Reset {
+        if self.end.is_none() && !self.is_reset {
             self.end = Some(self.occupy_line(now, 0));
             self.wake_reader();
         }
     }
 
-    /// Both ends fail from now on. On a cut link nobody hears of it.
+    /// Both ends fail from now on. While nothing arrives nobody hears of it.
     pub(crate) fn reset(&mut self) {
-        if self.state == State::Cut {
+        if self.stalls > 0 {
+            self.has_pending_reset = true;
             return;
         }
-        self.state = State::Reset;
+        self.is_reset = true;
         self.segments.clear();
         self.held = 0;
         self.wake_reader();
@@ -171,16 +192,89 @@ impl Pipe {
         }
     }
 
-    pub(crate) fn cut(&mut self) {
-        if self.state == State::Intact {
-            self.state = State::Cut;
+    /// Nothing arrives any more, until it is [resumed](Self::resume) as often.
+    pub(crate) fn stall(&mut self, why: Option<FaultKind>) {
+        self.stalls += 1;
+        self.idle_stalls.extend(why);
+        self.held_back();
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.stalls = self.stalls.saturating_sub(1);
+        if self.stalls > 0 {
+            return;
+        }
+        self.idle_stalls.clear();
+        if std::mem::take(&mut self.has_pending_reset) {
+            self.reset();
+        } else {
+            self.wake_reader();
         }
     }
 
-    pub(crate) fn heal(&mut self) {
-        if self.state == State::Cut {
-            self.state = State::Intact;
-            self.wake_reader();
+    /// The connection is reset so many bytes later.
+    pub(crate) fn reset_after(&mut self, bytes: u64) {
+        self.options.reset_after = Some(self.carried.saturating_add(bytes));
+        self.is_reset_planned = true;
+    }
+
+    /// Tells whether the reset that is due now is one that a plan has asked for, and counts that.
+    pub(crate) fn count_reset(&mut self) {
+        if std::mem::take(&mut self.is_reset_planned) {
+            self.fired.add(FaultKind::Reset);
+        }
+    }
+
+    /// Ends it although its writer has not. True if that changes something.
+    pub(crate) fn cut_short(&mut self, now: Instant) {
+        if self.end.is_none() && !self.is_reset {
+            self.finish(now);
+            self.fired.add(FaultKind::Fin);
+        }
+    }
+
+    /// Changes bytes so many bytes later.
+    pub(crate) fn tamper(&mut self, how: Tamper, after: u64) {
+        self.tampers.push((self.carried.saturating_add(after), how));
+        self.tampers.sort_by_key(|(position, _)| *position);
+    }
+
+    /// What arrives of bytes that are written now.
+    fn tampered(&mut self, written: &[u8]) -> Vec<u8> {
+        let begin = self.carried;
+        let end = begin + written.len() as u64;
+        let due = self.tampers.partition_point(|(position, _)| *position < end);
+        if due == 0 && self.swallows == 0 {
+            return written.to_vec();
+        }
+        let due: Vec<(u64, Tamper)> = self.tampers.drain(..due).collect();
+        let mut due = due.into_iter().peekable();
+        let mut arrives = Vec::with_capacity(written.len());
+        for (offset, byte) in (begin..end).zip(written.iter().copied()) {
+            let mut byte = byte;
+            while let Some((_, how)) = due.next_if(|(position, _)| *position <= offset) {
+                let rest = &written[usize::try_from(offset - begin).unwrap_or(0)..];
+                self.fired.add(how.kind());
+                match how {
+                    Tamper::Flip => byte ^= 1 << (self.luck.next_u64() % 8),
+                    Tamper::Truncate(len) => self.swallows += u64::from(len),
+                    Tamper::Duplicate(len) => arrives.extend(rest.iter().take(len.into())),
+                    Tamper::Insert(len) => arrives.extend((0..len).map(|_| self.luck.next_u64().to_be_bytes()[0])),
+                }
+            }
+            if self.swallows > 0 {
+                self.swallows -= 1;
+            } else {
+                arrives.push(byte);
+            }
+        }
+        arrives
+    }
+
+    /// Counts the faults that keep from arriving what is here now.
+    fn held_back(&mut self) {
+        if !self.segments.is_empty() {
+            self.idle_stalls.drain(..).for_each(|kind| self.fired.add(kind));
         }
     }
 

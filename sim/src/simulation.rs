@@ -1,6 +1,7 @@
 //! The world and the loop that runs it.
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     net::{IpAddr, SocketAddr},
     pin::pin,
@@ -18,6 +19,8 @@ use crate::{
     host::Host,
     link::LinkOptions,
     network::{HostId, Network, ip_of},
+    plan::{FaultKind, Timed},
+    player::{Player, Unplayable},
     trace::{Kind, Trace, TraceHash},
 };
 
@@ -192,6 +195,21 @@ impl Simulation {
     /// The next `count` accepts of the listener at `addr`, a host's own address, fail with `kind`.
     pub fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) {
         self.world.network.fail_accepts(addr, kind, count);
+    }
+
+    /// Has the faults of a plan strike from now on: its instants count from now. They are over when their time is.
+    ///
+    /// # Errors
+    /// One of them is none that strikes the network. Nothing was begun.
+    pub fn play(&self, faults: &[Timed]) -> Result<(), Unplayable> {
+        let player = Player::new(self.world.network.clone(), self.now(), faults)?;
+        self.spawn("faults", player.run());
+        Ok(())
+    }
+
+    /// How often faults of each kind have changed something until now.
+    pub fn faults_fired(&self) -> BTreeMap<FaultKind, u64> {
+        self.world.network.fired.counts()
     }
 
     /// A hash over everything that ran and was sent until now, in order. Equal for equal seeds.

@@ -77,7 +77,10 @@ impl SocketWriter for SimWriter {
             network.trace.record(Kind::Send, now, *id, &data[..*count]);
         }
         if exhausted {
-            with(output, Pipe::reset);
+            with(output, |pipe| {
+                pipe.count_reset();
+                pipe.reset();
+            });
             with(input, Pipe::reset);
         }
         written

@@ -12,11 +12,12 @@ use futures_util::{
     future::{join, join_all},
 };
 use septa_driver::{OpenStreamError, ReadError, RefuseReason, WriteError};
+use septa_sim::TraceHash;
 
 use crate::world::{Conditions, ECHO, NO_ERROR, OTHER, World, calm, conditions, echo, pattern, read_to_end};
 
 /// Three streams echoed at once; what the application saw, and the trace of the run.
-fn echo_run(conditions: Conditions, length: usize) -> (Vec<Vec<u8>>, u64) {
+fn echo_run(conditions: Conditions, length: usize) -> (Vec<Vec<u8>>, TraceHash) {
     let world = World::new(conditions);
     let echoed = world.run(async {
         let (near, far, _listener) = world.connected().await;

@@ -203,14 +203,8 @@ impl Fault {
             Self::Partition { .. } => FaultKind::Partition,
             Self::Reset { .. } => FaultKind::Reset,
             Self::Fin { .. } => FaultKind::Fin,
-            Self::Tamper { how: Tamper::Flip, .. } => FaultKind::Flip,
-            Self::Tamper { how: Tamper::Truncate(_), .. } => FaultKind::Truncate,
-            Self::Tamper { how: Tamper::Duplicate(_), .. } => FaultKind::Duplicate,
-            Self::Tamper { how: Tamper::Insert(_), .. } => FaultKind::Insert,
-            Self::Dial { how: DialFault::Refused, .. } => FaultKind::DialRefused,
-            Self::Dial { how: DialFault::Unreachable, .. } => FaultKind::DialUnreachable,
-            Self::Dial { how: DialFault::Hanging, .. } => FaultKind::DialHanging,
-            Self::Dial { how: DialFault::BacklogFull, .. } => FaultKind::BacklogFull,
+            Self::Tamper { how, .. } => how.kind(),
+            Self::Dial { how, .. } => how.kind(),
             Self::Crash { .. } => FaultKind::Crash,
             Self::TornStore { .. } => FaultKind::TornStore,
             Self::ClockPause { .. } => FaultKind::ClockPause,
@@ -261,6 +255,15 @@ impl Fault {
 }
 
 impl Tamper {
+    pub(crate) fn kind(self) -> FaultKind {
+        match self {
+            Self::Flip => FaultKind::Flip,
+            Self::Truncate(_) => FaultKind::Truncate,
+            Self::Duplicate(_) => FaultKind::Duplicate,
+            Self::Insert(_) => FaultKind::Insert,
+        }
+    }
+
     fn read(words: &mut Words<'_>) -> Result<Self, String> {
         let name = words.next()?;
         let len = |words: &mut Words<'_>| {
@@ -273,6 +276,17 @@ impl Tamper {
             "duplicate" => Ok(Self::Duplicate(len(words)?)),
             "insert" => Ok(Self::Insert(len(words)?)),
             other => Err(format!("bytes cannot be changed by '{other}'")),
+        }
+    }
+}
+
+impl DialFault {
+    pub(crate) fn kind(self) -> FaultKind {
+        match self {
+            Self::Refused => FaultKind::DialRefused,
+            Self::Unreachable => FaultKind::DialUnreachable,
+            Self::Hanging => FaultKind::DialHanging,
+            Self::BacklogFull => FaultKind::BacklogFull,
         }
     }
 }

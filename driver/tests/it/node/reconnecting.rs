@@ -151,7 +151,7 @@ fn the_same_seed_gives_the_same_bytes_and_the_same_order() {
         nodes.end();
         trace
     };
-    let traces: Vec<u64> = conditions(4).map(run).collect();
+    let traces: Vec<_> = conditions(4).map(run).collect();
     assert_eq!(traces, conditions(4).map(run).collect::<Vec<_>>());
     assert!(traces.iter().any(|trace| *trace != traces[0]), "the seed matters");
 }

@@ -1,0 +1,247 @@
+//! Faults of the network: what they do to sockets, when they count, and when they are over.
+
+use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use septa_driver::runtime::{Acceptor, Runtime, Socket};
+use septa_sim::{
+    Simulation,
+    plan::{FaultKind, Plan},
+};
+
+struct World {
+    simulation: Simulation,
+    near: Arc<dyn Runtime>,
+    far: Arc<dyn Runtime>,
+    addr: SocketAddr,
+    acceptor: Box<dyn Acceptor>,
+}
+
+impl World {
+    /// Two hosts, the second of which listens, and these faults.
+    fn new(plan: &str) -> Self {
+        let simulation = Simulation::new(1);
+        let (near, far) = (simulation.host("near"), simulation.host("far"));
+        let addr = SocketAddr::new(simulation.ip(2), 7);
+        let acceptor = simulation.block_on(far.listen(addr)).unwrap().unwrap();
+        simulation.play(&plan.parse::<Plan>().unwrap().faults).unwrap();
+        Self { simulation, near, far, addr, acceptor }
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.simulation.block_on(future).unwrap()
+    }
+
+    fn connect(&mut self) -> (Socket, Socket) {
+        let near = self.run(self.near.connect(self.addr)).unwrap();
+        let acceptor = &mut self.acceptor;
+        let far = self.simulation.block_on(poll_fn(|cx| acceptor.poll_accept(cx))).unwrap().unwrap();
+        (near, far)
+    }
+
+    fn sleep(&self, millis: u64) {
+        self.run(self.simulation.sleep(Duration::from_millis(millis)));
+    }
+
+    fn millis(&self) -> u64 {
+        self.simulation.now().as_nanos() / 1_000_000
+    }
+
+    fn write(&self, socket: &mut Socket, data: &[u8]) -> io::Result<usize> {
+        self.run(poll_fn(|cx| socket.writer.poll_write(cx, data)))
+    }
+
+    fn read(&self, socket: &mut Socket) -> io::Result<Vec<u8>> {
+        let mut buffer = [0; 100];
+        let count = self.run(poll_fn(|cx| socket.reader.poll_read(cx, &mut buffer)))?;
+        Ok(buffer[..count].to_vec())
+    }
+
+    fn fired(&self) -> Vec<(FaultKind, u64)> {
+        self.simulation.faults_fired().into_iter().collect()
+    }
+}
+
+#[test]
+fn a_stall_holds_up_one_direction_and_what_was_sent_arrives_when_it_is_over() {
+    let mut world = World::new("at 10ms for 90ms stall 1>2");
+    let (mut near, mut far) = world.connect();
+    world.sleep(20);
+    world.write(&mut near, b"there").unwrap();
+    world.write(&mut far, b"back").unwrap();
+    assert_eq!(world.read(&mut near).unwrap(), b"back");
+    assert_eq!(world.millis(), 20, "the other direction is as it was");
+    assert_eq!(world.read(&mut far).unwrap(), b"there");
+    assert_eq!(world.millis(), 100);
+    assert_eq!(world.fired(), [(FaultKind::Stall, 1)]);
+}
+
+#[test]
+fn a_stall_of_nothing_does_not_count() {
+    let mut world = World::new("at 10ms for 90ms stall 1>2\nat 10ms reset 1-2 after=0\nat 10ms for 1s dial 1 refused");
+    let (_near, _far) = world.connect();
+    world.sleep(200);
+    assert_eq!(world.fired(), []);
+}
+
+#[test]
+fn a_partition_is_for_both_directions_and_for_connections_that_are_made_in_it() {
+    let mut world = World::new("at 0s for 100ms partition 1-2");
+    world.sleep(1);
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"there").unwrap();
+    world.write(&mut far, b"back").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"there");
+    assert_eq!(world.read(&mut near).unwrap(), b"back");
+    assert_eq!(world.millis(), 100);
+    assert_eq!(world.fired(), [(FaultKind::Partition, 2)]);
+}
+
+/// Two faults at once are over when both are.
+#[test]
+fn faults_that_overlap_add_up() {
+    let mut world = World::new("at 0s for 100ms partition 1-2\nat 50ms for 100ms stall 1>2");
+    world.sleep(1);
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"there").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"there");
+    assert_eq!(world.millis(), 150);
+}
+
+#[test]
+fn a_reset_in_a_partition_is_heard_of_when_it_is_over() {
+    let mut world = World::new("at 0s for 100ms partition 1-2");
+    let (mut near, far) = world.connect();
+    world.sleep(1);
+    drop(far);
+    world.write(&mut near, b"into the dark").unwrap();
+    let end = world.read(&mut near);
+    assert_eq!(end.unwrap_or_default(), b"", "the other end has closed it");
+    assert_eq!(world.millis(), 100);
+}
+
+#[test]
+fn a_reset_comes_after_so_many_bytes_at_both_ends() {
+    let mut world = World::new("at 10ms reset 1-2 after=3");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"before").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"before");
+    world.sleep(20);
+    world.write(&mut near, b"12").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"12");
+    let _ = world.write(&mut near, b"3");
+    for end in [&mut near, &mut far] {
+        assert_eq!(world.read(end).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(world.write(end, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+    assert_eq!(world.fired(), [(FaultKind::Reset, 1)]);
+}
+
+#[test]
+fn an_end_that_nobody_has_sent_is_seen_and_the_other_direction_goes_on() {
+    let mut world = World::new("at 10ms fin 1>2");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"before").unwrap();
+    world.sleep(20);
+    assert_eq!(world.read(&mut far).unwrap(), b"before");
+    assert_eq!(world.read(&mut far).unwrap(), b"");
+    assert_eq!(world.write(&mut near, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    world.write(&mut far, b"back").unwrap();
+    assert_eq!(world.read(&mut near).unwrap(), b"back");
+    assert_eq!(world.fired(), [(FaultKind::Fin, 1)]);
+}
+
+#[test]
+fn bytes_are_changed_where_the_plan_says() {
+    for (how, kind) in [
+        ("flip", FaultKind::Flip),
+        ("truncate len=3", FaultKind::Truncate),
+        ("duplicate len=3", FaultKind::Duplicate),
+        ("insert len=3", FaultKind::Insert),
+    ] {
+        // In one write, and in one for each byte.
+        for step in [10, 1] {
+            let mut world = World::new(&format!("at 10ms tamper 1>2 {how} after=4"));
+            let (mut near, mut far) = world.connect();
+            world.write(&mut near, b"long before").unwrap();
+            world.read(&mut far).unwrap();
+            world.sleep(20);
+            for piece in b"0123456789".chunks(step) {
+                world.write(&mut near, piece).unwrap();
+            }
+            let got = world.read(&mut far).unwrap();
+            let differs = |place: usize| got[place] ^ b"0123456789"[place];
+            match kind {
+                FaultKind::Flip => {
+                    assert_eq!((got.len(), differs(4).count_ones()), (10, 1));
+                    assert!((0..10).all(|place| place == 4 || differs(place) == 0));
+                }
+                FaultKind::Truncate => assert_eq!(got, b"0123789"),
+                FaultKind::Duplicate if step == 1 => {
+                    assert_eq!(got, b"01234456789", "no more than was written at once")
+                }
+                FaultKind::Duplicate => assert_eq!(got, b"0123456456789"),
+                _ => assert!(got.len() == 13 && got.starts_with(b"0123") && got.ends_with(b"456789")),
+            }
+            assert_eq!(world.fired(), [(kind, 1)], "{how} in pieces of {step}");
+        }
+    }
+}
+
+#[test]
+fn dials_fail_as_the_plan_says_until_it_is_over() {
+    for (how, kind) in [("refused", FaultKind::DialRefused), ("unreachable", FaultKind::DialUnreachable)] {
+        let mut world = World::new(&format!("at 0s for 100ms dial 2 {how}"));
+        world.sleep(1);
+        let error = world.run(world.near.connect(world.addr)).err().unwrap();
+        let expected = match kind {
+            FaultKind::DialRefused => io::ErrorKind::ConnectionRefused,
+            _ => io::ErrorKind::HostUnreachable,
+        };
+        assert_eq!(error.kind(), expected);
+        // Whoever is dialed can dial.
+        let other_way = SocketAddr::new(world.simulation.ip(1), 7);
+        assert_eq!(world.run(world.far.connect(other_way)).err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        world.sleep(100);
+        world.connect();
+        assert_eq!(world.fired(), [(kind, 1)]);
+    }
+}
+
+#[test]
+fn a_dial_that_hangs_does_so_for_good() {
+    let mut world = World::new("at 0s for 100ms dial 2 hanging");
+    world.sleep(1);
+    let dial = world.near.connect(world.addr);
+    let patience = world.simulation.sleep(Duration::from_secs(60));
+    world.run(async {
+        let (mut dial, mut patience) = (dial, Box::pin(patience));
+        poll_fn(|cx| {
+            assert!(dial.as_mut().poll(cx).is_pending());
+            patience.as_mut().poll(cx)
+        })
+        .await;
+    });
+    world.connect();
+    assert_eq!(world.fired(), [(FaultKind::DialHanging, 1)]);
+}
+
+#[test]
+fn where_too_many_wait_a_connection_is_made_and_ends_at_once() {
+    let mut world = World::new("at 0s for 100ms dial 2 backlog");
+    world.sleep(1);
+    let mut near = world.run(world.near.connect(world.addr)).unwrap();
+    let end = world.read(&mut near);
+    assert_eq!(end.unwrap_or_default(), b"");
+    world.sleep(100);
+    world.connect();
+    assert_eq!(world.fired(), [(FaultKind::BacklogFull, 1)]);
+}
+
+#[test]
+fn a_plan_that_the_network_cannot_play_is_refused_whole() {
+    let simulation = Simulation::new(1);
+    let plan: Plan = "at 0s stall 1>2\nat 1s crash 1 new".parse().unwrap();
+    let error = simulation.play(&plan.faults).unwrap_err();
+    assert_eq!(error.to_string(), "'crash 1 new' is no fault of the network");
+    assert!(simulation.live_tasks().is_empty());
+}
