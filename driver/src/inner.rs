@@ -188,6 +188,7 @@ impl Inner {
     }
 
     /// The core has panicked under the lock.
+    #[cold]
     pub(crate) fn panicked(&mut self) {
         self.broken = true;
     }

@@ -189,7 +189,22 @@ impl Output {
         scratch: &mut [u8],
     ) -> (T, Transmitted) {
         let (written, data, filled) = self.fill(shared, now, scratch, write);
-        let mut sent = self.deliver(shared, now, cx, data, filled);
+        let sent = self.deliver(shared, now, cx, data, filled);
+        if sent.rest == Rest::More {
+            return (written, self.transmit_more(sent, shared, now, cx, scratch));
+        }
+        (written, sent)
+    }
+
+    #[inline(never)]
+    fn transmit_more(
+        &mut self,
+        mut sent: Transmitted,
+        shared: &Arc<Shared>,
+        now: Option<Instant>,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Transmitted {
         for _ in 1..GATHERS {
             if sent.rest != Rest::More {
                 break;
@@ -197,7 +212,7 @@ impl Output {
             let ((), data, filled) = self.fill(shared, now, scratch, |_| {});
             sent = self.deliver(shared, now, cx, data, filled).after(sent.progress, sent.concerns_task);
         }
-        (written, sent)
+        sent
     }
 
     /// Writes what was taken from the core.
@@ -229,6 +244,7 @@ impl Output {
     }
 
     /// Ends the output.
+    #[cold]
     fn half_close(&mut self, shared: &Shared, cx: &mut Context<'_>) {
         if let (State::Open, Some(writer)) = (self.state, &mut self.writer) {
             match writer.poll_shutdown(cx) {
@@ -249,15 +265,7 @@ impl Output {
         write: impl FnOnce(&mut Inner) -> T,
     ) -> (T, &'s [u8], Filled) {
         let Some(sealer) = &mut self.sealer else {
-            let now = now.unwrap_or_else(|| shared.now());
-            let transmit = |inner: &mut Inner| {
-                let written = write(inner);
-                // The scratch is longer than the shortest allowed.
-                let length = inner.core().map_or(0, |core| core.poll_transmit(now, scratch).unwrap_or(0));
-                (written, length)
-            };
-            let (written, filled) =
-                shared.task_then(transmit, |inner, (written, length)| (written, inner.filled(length)));
+            let (written, filled) = fill_early(shared, now, scratch, write);
             return (written, &scratch[..filled.length], filled);
         };
         let frame = |inner: &mut Inner| {
@@ -345,6 +353,7 @@ impl Output {
     }
 
     /// The socket is full and will wake the task, which therefore stays active.
+    #[cold]
     fn blocked(&mut self, shared: &Arc<Shared>, now: Option<Instant>) {
         if !std::mem::replace(&mut self.stalled, true) {
             let now = now.unwrap_or_else(|| shared.now());
@@ -353,11 +362,30 @@ impl Output {
     }
 
     /// The task looks at the output until it has told the core.
+    #[cold]
     pub(crate) fn fail(&mut self, shared: &Shared) {
         self.state = State::Failed;
         self.unsent = Vec::new();
         shared.quietly(|inner| inner.set_unsent(true));
     }
+}
+
+/// [`Output::fill`] before the record side was detached.
+#[cold]
+fn fill_early<T>(
+    shared: &Arc<Shared>,
+    now: Option<Instant>,
+    scratch: &mut [u8],
+    write: impl FnOnce(&mut Inner) -> T,
+) -> (T, Filled) {
+    let now = now.unwrap_or_else(|| shared.now());
+    let transmit = |inner: &mut Inner| {
+        let written = write(inner);
+        // The scratch is longer than the shortest allowed.
+        let length = inner.core().map_or(0, |core| core.poll_transmit(now, scratch).unwrap_or(0));
+        (written, length)
+    };
+    shared.task_then(transmit, |inner, (written, length)| (written, inner.filled(length)))
 }
 
 /// A socket that takes nothing has failed.

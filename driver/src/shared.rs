@@ -159,15 +159,21 @@ impl Shared {
         let needs_task = output.needs_task();
         self.release_output(output);
         if needs_task || !sent.is_all() {
-            self.with(
-                |_| {},
-                |inner, woken| {
-                    inner.flushed(needs_task, woken);
-                    inner.wake_for_command(woken);
-                },
-            );
+            self.leave_to_task(needs_task);
         }
         written
+    }
+
+    /// What a handle could not send, or what came up meanwhile, is the task's.
+    #[inline(never)]
+    fn leave_to_task(self: &Arc<Self>, needs_task: bool) {
+        self.with(
+            |_| {},
+            |inner, woken| {
+                inner.flushed(needs_task, woken);
+                inner.wake_for_command(woken);
+            },
+        );
     }
 
     /// Waits on the list that `list` names until `check` has a result.
@@ -195,6 +201,7 @@ impl Shared {
         self.wake_task();
     }
 
+    #[cold]
     pub(crate) fn wake_task(&self) {
         let task = self.quietly(Inner::task);
         task.into_iter().for_each(Waker::wake);

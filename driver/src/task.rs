@@ -22,6 +22,9 @@ const ROUNDS: usize = 8;
 /// Input for which it is worth while to lend the core blocks.
 const MUCH: usize = 16 * 1024;
 
+// Functions that a message there and back does without are kept out of line: what runs for each message finds the
+// instruction cache as the system call left it, so its length counts.
+
 /// Drives a connection until it is over. If it is dropped or panics before that, the handles learn
 /// that the connection is lost.
 pub(crate) struct ConnectionTask {
@@ -120,6 +123,7 @@ impl ConnectionTask {
 
     /// Nothing came: looks for everything else that there may be to do, and prepares for sleep. Blocks go back
     /// to the worker, unless there will be use for them at once.
+    #[inline(never)]
     fn settle(&mut self, cx: &mut Context<'_>, now: Instant, spares: Option<&mut SpareBlocks>, look: Look) -> Todo {
         let (todo, settled) = self.shared.task(|inner| {
             inner.expire(now);
@@ -165,6 +169,7 @@ impl ConnectionTask {
 
     /// Once, between the handshake and its last message: the application that dialed was just woken, and
     /// what it writes first leaves in the same system call.
+    #[inline(never)]
     fn should_yield(&mut self) -> bool {
         if self.yielded || self.shared.role != Role::Dialer {
             return false;
@@ -174,6 +179,7 @@ impl ConnectionTask {
     }
 
     /// Gives memory back that an idle connection does not need.
+    #[inline(never)]
     fn rest(&mut self, cx: &mut Context<'_>) {
         if let Some(opener) = &mut self.opener {
             opener.rest();
@@ -184,6 +190,7 @@ impl ConnectionTask {
     }
 
     /// Transmits, unless a handle is at it. Also says whether the output has failed.
+    #[inline(never)]
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> (Progress, bool) {
         let Some(mut output) = self.shared.lock_output(cx.waker()) else { return (Progress::Nothing, false) };
         if self.opener.is_none() {
@@ -241,11 +248,25 @@ impl ConnectionTask {
                 let opened = opener.open(data);
                 self.hand_over(cx, now, spares, is_busy, is_much, |core| core.handle_opened(now, &opened))
             }
-            None => self.hand_over(cx, now, spares, is_busy, is_much, |core| {
-                // No more was read than there is room for.
-                let _ = core.handle_recv(now, data);
-            }),
+            None => self.received_early(cx, now, data, spares, is_busy),
         }
+    }
+
+    /// [`received`](Self::received) before the record side was detached.
+    #[cold]
+    fn received_early(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        data: &mut [u8],
+        spares: &mut SpareBlocks,
+        is_busy: bool,
+    ) -> Todo {
+        let is_much = data.len() >= MUCH;
+        self.hand_over(cx, now, spares, is_busy, is_much, |core| {
+            // No more was read than there is room for.
+            let _ = core.handle_recv(now, data);
+        })
     }
 
     /// Lets the core `handle` input. Prepares for sleep under the same lock if that was little: it is probably all
@@ -285,6 +306,7 @@ impl ConnectionTask {
         todo
     }
 
+    #[cold]
     fn end(&mut self, tell: impl FnOnce(&mut septa_core::Connection, Instant)) {
         let now = self.shared.now();
         self.shared.task(|inner| {

@@ -458,6 +458,7 @@ impl Connection {
     }
 
     /// Why nothing more comes or goes, if that is so.
+    #[cold]
     fn lost(&self) -> Option<CloseReason> {
         match self.phase {
             Phase::Lingering(_) | Phase::Closed(_) => self.reason.clone(),
