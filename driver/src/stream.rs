@@ -13,13 +13,14 @@ use std::{
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use septa_core::{
-    ProtocolId,
+    Instant, ProtocolId,
     connection::{self as core, Priority, ReadError, StreamId, WriteError},
 };
 
 use crate::{
     error::OpenStreamError,
     inner::Inner,
+    runtime::Runtime,
     shared::{Handle, Shared},
 };
 
@@ -274,6 +275,28 @@ impl Stream {
             }
         });
     }
+}
+
+/// Waits until the peer ends a stream that this end has finished, until `deadline` at most. If the peer may not write
+/// either, anything that comes is an end.
+pub(crate) async fn linger(stream: &Stream, runtime: &dyn Runtime, deadline: Instant, may_write: bool) {
+    let mut timer = runtime.timer();
+    timer.reset(Some(deadline));
+    poll_fn(|cx| {
+        if timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match stream.poll_read_chunk(cx) {
+            Poll::Ready(Ok(Some(_))) if may_write => {
+                // One piece at a time, so that a peer that does not end is left in time.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 impl AsyncRead for Stream {

@@ -19,7 +19,11 @@ use super::{
     inbound::Opener,
     outgoing::{Outgoing, State},
 };
-use crate::{Runtime, connection::Connection, stream::Stream};
+use crate::{
+    connection::Connection,
+    stream::{Stream, linger},
+    time::after,
+};
 
 /// How long a peer that does not take the channel is left alone, at first and at most: it may open it later.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -223,7 +227,9 @@ impl Sending<'_> {
         let _ = self.stream.finish_writing();
         let runtime = self.channel.node.runtime().clone();
         let (stream, may_write) = (self.stream, self.channel.mode == Mode::Shared);
-        self.channel.node.spawn("end of a channel", async move { linger(&stream, &*runtime, may_write).await });
+        self.channel.node.spawn("end of a channel", async move {
+            linger(&stream, &*runtime, after(&*runtime, LINGER), may_write).await;
+        });
     }
 
     async fn send(&self) -> End {
@@ -301,25 +307,4 @@ impl Sending<'_> {
             }),
         }
     }
-}
-
-/// Waits until the peer ends a stream, but not for long.
-async fn linger(stream: &Stream, runtime: &dyn Runtime, may_write: bool) {
-    let mut timer = runtime.timer();
-    timer.reset(Some(runtime.now().saturating_add(LINGER)));
-    poll_fn(|cx| {
-        if timer.poll_expired(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match stream.poll_read_chunk(cx) {
-            Poll::Ready(Ok(Some(_))) if may_write => {
-                // One piece at a time, so that a peer that does not end is left in time.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await;
 }

@@ -68,7 +68,10 @@ use septa_core::{
     connection::Priority,
 };
 
-use self::{answering::Desk, asking::Asking};
+use self::{
+    answering::{Desk, Listener},
+    asking::Asking,
+};
 use crate::{Node, broadcast::broadcast, waiters::Woken};
 
 /// How long a stream that has served its purpose waits for the peer's end of it.
@@ -80,7 +83,9 @@ const ROUNDS: usize = 32;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestOptions {
     /// The limits for each stream of requests. With [`exchanges`](Node::exchanges) `max_pending`, `max_waiting` and
-    /// `max_answering` are limits for each peer, and the watermarks mean nothing.
+    /// `max_answering` are limits for each peer, and the watermarks and what may be held mean nothing. In both modes the
+    /// application has at most `max_answering` requests of a peer, those included that it still holds and the peer has
+    /// cancelled: one that asks and cancels without end does not occupy it.
     pub config: Config,
     /// The share of the way out that the streams get.
     pub priority: Priority,
@@ -91,8 +96,9 @@ pub struct RequestOptions {
     /// application together, where none of them does so alone; the others wait, and peers take turns. Default 1024.
     pub max_answering_in_all: usize,
     /// Bytes of requests that wait for the application, for each stream; the one that reaches this is still taken. Stops
-    /// a peer that asks faster than the application takes: the rest waits in the stream's window. Those that wait until
-    /// others are answered have [`Config::max_held_bytes`] beside it. Default 1 MiB.
+    /// a peer that asks faster than the application takes: of the rest so much is held that cancellations behind it are
+    /// heard ([`Config::max_held_bytes`]), which is not counted here; what follows waits in the stream's window. Default
+    /// 1 MiB.
     pub max_received_bytes: usize,
     /// The same for all streams together. Stops many peers at once from filling memory. Default 64 MiB.
     pub max_received_bytes_in_all: usize,
@@ -183,13 +189,17 @@ impl Requests {
             node: node.clone(),
             protocol,
             mode,
-            desk: Desk::new(options.max_answering_in_all, options.max_received_bytes_in_all),
+            desk: Desk::new(
+                options.max_answering_in_all,
+                options.config.max_answering,
+                options.max_received_bytes_in_all,
+            ),
             options,
             handles: AtomicUsize::new(1),
             is_closed: AtomicBool::new(false),
             peers: Mutex::default(),
         });
-        node.spawn("requests", answering::listen(shared.clone(), streams));
+        node.spawn("requests", Listener(shared.clone()).run(streams));
         Ok(Self { shared })
     }
 
@@ -232,8 +242,9 @@ impl Requests {
     /// The next request of any peer, peers taking turns; `None` once all is closed or the node has ended. May be called by
     /// several tasks. Dropping the future loses nothing.
     ///
-    /// Answer each, or drop it, which refuses it: of those that are out, only so many are given out
-    /// ([`Config::max_answering`], [`RequestOptions::max_answering_in_all`]).
+    /// Answer each, or drop it, which refuses it: of those that are out, only so many are given out, of each peer and of all
+    /// ([`Config::max_answering`], [`RequestOptions::max_answering_in_all`]). One that is cancelled is out until it is
+    /// dropped.
     pub async fn next(&self) -> Option<Request> {
         answering::next(&self.shared).await
     }

@@ -63,7 +63,7 @@ pub struct ServerStats {
 
 /// The answering end of one stream of requests.
 ///
-/// Input is looked at in [`poll_asked`](Self::poll_asked) only. Requests for which there is no room, because
+/// Input is looked at in [`poll_asked`](Self::poll_asked) and [`poll_cancelled`](Self::poll_cancelled) only. Requests for which there is no room, because
 /// [`Config::max_answering`] are being answered, or because answers wait up to the high watermark, wait here up to
 /// [`Config::max_held`] and [`Config::max_held_bytes`], so that the peer can cancel any of them, and those before them. No
 /// further input is looked at then; the stream's window stops the peer. So one that asks and does not read costs at
@@ -93,6 +93,14 @@ enum State {
     /// No more requests will come.
     Ended,
     Failed(Error),
+}
+
+/// What was read.
+enum Read {
+    /// A request, which waits.
+    Held,
+    /// A request that is being answered is not wanted any more.
+    Cancelled(RequestId),
 }
 
 impl Server {
@@ -144,25 +152,20 @@ impl Server {
                 self.stats.requests = self.stats.requests.saturating_add(1);
                 return Some(Asked::Request { id, body });
             }
-            if self.state != State::Open || !self.can_hold() {
-                return None;
+            if let Read::Cancelled(id) = self.read()? {
+                return Some(Asked::Cancelled { id });
             }
-            match self.reader.next() {
-                Ok(Some(Frame::Cancel(id))) => {
-                    if self.cancel(id) {
-                        return Some(Asked::Cancelled { id });
-                    }
-                }
-                Ok(Some(Frame::Request(id, body))) if id == self.next => {
-                    self.next = RequestId(id.0.saturating_add(1));
-                    self.held_bytes = self.held_bytes.saturating_add(body.len());
-                    self.held.insert(id, body);
-                }
-                Ok(Some(Frame::Request(got, _))) => self.fail(Error::UnexpectedNumber { expected: self.next, got }),
-                Ok(Some(frame)) => self.fail(Error::UnexpectedKind(frame.kind())),
-                Ok(None) if self.reader.is_ended() => self.state = State::Ended,
-                Ok(None) => return None,
-                Err(error) => self.fail(error),
+        }
+    }
+
+    /// Which of the requests that are being answered the peer does not want any more: as
+    /// [`poll_asked`](Self::poll_asked), for a caller that has no room for requests. They wait here meanwhile. `None` if
+    /// more input is needed first.
+    #[must_use]
+    pub fn poll_cancelled(&mut self) -> Option<RequestId> {
+        loop {
+            if let Read::Cancelled(id) = self.read()? {
+                return Some(id);
             }
         }
     }
@@ -257,6 +260,31 @@ impl Server {
         };
         *count = count.saturating_add(1);
         is_answered
+    }
+
+    /// Looks at the input up to what concerns the caller. `None` if there is no more, or none is taken.
+    fn read(&mut self) -> Option<Read> {
+        while self.state == State::Open && self.can_hold() {
+            match self.reader.next() {
+                Ok(Some(Frame::Cancel(id))) => {
+                    if self.cancel(id) {
+                        return Some(Read::Cancelled(id));
+                    }
+                }
+                Ok(Some(Frame::Request(id, body))) if id == self.next => {
+                    self.next = RequestId(id.0.saturating_add(1));
+                    self.held_bytes = self.held_bytes.saturating_add(body.len());
+                    self.held.insert(id, body);
+                    return Some(Read::Held);
+                }
+                Ok(Some(Frame::Request(got, _))) => self.fail(Error::UnexpectedNumber { expected: self.next, got }),
+                Ok(Some(frame)) => self.fail(Error::UnexpectedKind(frame.kind())),
+                Ok(None) if self.reader.is_ended() => self.state = State::Ended,
+                Ok(None) => return None,
+                Err(error) => self.fail(error),
+            }
+        }
+        None
     }
 
     fn can_hold(&self) -> bool {

@@ -1,5 +1,8 @@
 //! Where the application takes requests: peers in turn, and not more than it may have at once.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -23,7 +26,7 @@ use crate::{
 /// The streams on which peers ask, and whose turn it is.
 ///
 /// Bounded by the connections of the node and their streams: a peer has one stream for each connection, or as many as
-/// it may, and a bounded number that waits.
+/// it may, and a bounded number that waits. A peer without a stream is known while requests of it are out.
 pub(in super::super) struct Desk {
     /// Requests that may be out.
     max: usize,
@@ -35,6 +38,8 @@ pub(in super::super) struct Desk {
 
 #[derive(Default)]
 struct State {
+    /// Requests that may be out of one peer.
+    max_of_peer: usize,
     peers: BTreeMap<PeerId, Peer>,
     /// Peers with something to take. The number is that of the turn.
     turns: BTreeMap<u64, PeerId>,
@@ -47,6 +52,8 @@ struct State {
     takers: Waiters,
     /// The task that takes streams in.
     listener: Option<Waker>,
+    /// Streams that have waited, and have their place now.
+    unparked: VecDeque<InboundStream>,
     closed: bool,
 }
 
@@ -60,12 +67,16 @@ struct Peer {
     parked: VecDeque<InboundStream>,
     /// Streams with a request, each once.
     ready: VecDeque<Arc<AskedOn>>,
+    /// Requests at the application, those included that are cancelled or whose stream is gone: the application still
+    /// works on them. Stops a peer that asks and cancels without end from occupying it alone.
+    out: usize,
     turn: Option<u64>,
 }
 
 /// One stream that is read.
 struct Place {
-    connection: ConnectionId,
+    /// It is the only one of this connection.
+    only_of: Option<ConnectionId>,
     stream: Arc<AskedOn>,
 }
 
@@ -77,22 +88,28 @@ pub(super) enum Offer {
     Refused(InboundStream),
 }
 
-/// A stream has its place.
-pub(super) struct Admitted {
-    pub(super) key: u64,
-    /// The stream that had it before.
-    pub(super) older: Option<Arc<AskedOn>>,
+/// What the task does that takes streams in.
+pub(super) enum Next {
+    /// A stream that has waited has its place.
+    Begin(InboundStream),
+    Closed,
 }
 
 impl Desk {
-    /// `max` requests may be out, and so many bytes wait.
-    pub(in super::super) fn new(max: usize, max_waiting_bytes: usize) -> Self {
+    /// `max` requests may be out, so many of each peer, and so many bytes wait.
+    pub(in super::super) fn new(max: usize, max_of_peer: usize, max_waiting_bytes: usize) -> Self {
+        let state = State { max_of_peer, ..State::default() };
         Self {
             max,
             room: Arc::new(RoomOfAll::new(max_waiting_bytes)),
             any_stalled: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(state),
         }
+    }
+
+    /// A number that nobody else has.
+    pub(super) fn next_number(&self) -> u64 {
+        self.lock().next_number()
     }
 
     /// The room of one stream.
@@ -105,6 +122,9 @@ impl Desk {
             let state = self.lock();
             state.peers.get(peer)?.streams.values().map(|place| place.stream.clone()).collect()
         };
+        if streams.is_empty() {
+            return None;
+        }
         let mut stats = ServerStats::default();
         streams.iter().for_each(|stream| stream.add_stats(&mut stats));
         Some(stats)
@@ -121,7 +141,7 @@ impl Desk {
             state.closed = true;
             woken.extend(state.listener.take());
             state.takers.wake_into(&mut woken);
-            let mut parked = Vec::new();
+            let mut parked: Vec<_> = state.unparked.drain(..).collect();
             let mut streams = Vec::new();
             for peer in state.peers.values_mut() {
                 parked.extend(peer.parked.drain(..));
@@ -134,11 +154,14 @@ impl Desk {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready if the desk is closed. If not, the listener is woken when it is.
-    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+    /// What the listener has to do. If nothing, it is woken when there is something.
+    pub(super) fn poll_listener(&self, cx: &Context<'_>) -> Poll<Next> {
         let mut state = self.lock();
         if state.closed {
-            return Poll::Ready(());
+            return Poll::Ready(Next::Closed);
+        }
+        if let Some(inbound) = state.unparked.pop_front() {
+            return Poll::Ready(Next::Begin(inbound));
         }
         state.listener = Some(cx.waker().clone());
         Poll::Pending
@@ -162,36 +185,43 @@ impl Desk {
         }
     }
 
-    /// Takes a stream in that has a place. If it is to be the only one of its connection, the one before has to go. `None`
-    /// if the desk is closed.
-    pub(super) fn admit(&self, connection: ConnectionId, is_only: bool, stream: &Arc<AskedOn>) -> Option<Admitted> {
-        let mut state = self.lock();
-        if state.closed {
-            return None;
+    /// Takes a stream in that has a place. If it is to be the only one of a connection, the one before is ended: its peer
+    /// has replaced it, and does not wait for answers on it. False if the desk is closed.
+    pub(super) fn admit(&self, only_of: Option<ConnectionId>, stream: &Arc<AskedOn>) -> bool {
+        let older = {
+            let mut state = self.lock();
+            if state.closed {
+                return false;
+            }
+            let peer = state.peers.entry(stream.peer).or_default();
+            let is_same = |place: &&Place| only_of.is_some() && place.only_of == only_of;
+            // Those before it were ended when it came.
+            let older = peer.streams.values().rev().find(is_same).map(|place| place.stream.clone());
+            peer.streams.insert(stream.key, Place { only_of, stream: stream.clone() });
+            older
+        };
+        if let Some(older) = older {
+            older.end(Ending::Lost);
         }
-        state.last_number += 1;
-        let key = state.last_number;
-        let peer = state.peers.entry(stream.peer).or_default();
-        let is_same = |place: &&Place| is_only && place.connection == connection;
-        // Those before it were ended when it came.
-        let older = peer.streams.values().rev().find(is_same).map(|place| place.stream.clone());
-        peer.streams.insert(key, Place { connection, stream: stream.clone() });
-        Some(Admitted { key, older })
+        true
     }
 
-    /// A stream is over, and leaves its place to the one that is returned.
-    pub(super) fn leave(&self, stream: &Arc<AskedOn>, key: u64) -> Option<InboundStream> {
-        let next = self.lock().leave(stream, key);
+    /// A stream is over. The listener gives its place to one that waits.
+    pub(super) fn leave(&self, stream: &Arc<AskedOn>) {
+        let listener = self.lock().leave(stream);
+        listener.into_iter().for_each(Waker::wake);
         self.resume();
-        next
     }
 
     /// A stream waits for room that others take.
     pub(super) fn stall(&self, stream: &Arc<AskedOn>) {
         {
             let mut state = self.lock();
-            state.last_number += 1;
-            let number = state.last_number;
+            // It may have left meanwhile.
+            if !state.has(stream) {
+                return;
+            }
+            let number = state.next_number();
             stream.stalled.store(number, Ordering::Relaxed);
             state.stalled.insert(number, stream.clone());
             self.any_stalled.store(true, Ordering::SeqCst);
@@ -218,12 +248,15 @@ impl Desk {
     /// A stream has something to take, of which the desk does not know.
     pub(super) fn announce(&self, stream: &Arc<AskedOn>, woken: &mut Woken) {
         let mut state = self.lock();
-        let Some(peer) = state.peers.get_mut(&stream.peer) else { return };
-        peer.ready.push_back(stream.clone());
-        if peer.turn.is_none() {
-            state.queue(stream.peer);
+        // It may have left meanwhile.
+        if !state.has(stream) {
+            return;
         }
-        if state.out < self.max {
+        if let Some(peer) = state.peers.get_mut(&stream.peer) {
+            peer.ready.push_back(stream.clone());
+        }
+        state.settle(stream.peer);
+        if state.out < self.max && !state.turns.is_empty() {
             state.takers.wake_into(woken);
         }
     }
@@ -238,19 +271,22 @@ impl Desk {
         if state.out < self.max
             && let Some(stream) = state.next_turn()
         {
-            state.out += 1;
             return Poll::Ready(Some(stream));
         }
         state.takers.wait(key, cx.waker());
         Poll::Pending
     }
 
-    /// A request is not out any more.
-    pub(super) fn release(&self) {
+    /// A request of a peer is not out any more.
+    pub(super) fn release(&self, peer: PeerId) {
         let mut woken = Woken::new();
         {
             let mut state = self.lock();
             state.out -= 1;
+            if let Some(entry) = state.peers.get_mut(&peer) {
+                entry.out -= 1;
+            }
+            state.settle(peer);
             if !state.turns.is_empty() {
                 state.takers.wake_into(&mut woken);
             }
@@ -268,53 +304,58 @@ impl Desk {
 }
 
 impl State {
-    fn leave(&mut self, stream: &Arc<AskedOn>, key: u64) -> Option<InboundStream> {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn has(&self, stream: &AskedOn) -> bool {
+        self.peers.get(&stream.peer).is_some_and(|peer| peer.streams.contains_key(&stream.key))
+    }
+
+    /// Whom to wake.
+    fn leave(&mut self, stream: &Arc<AskedOn>) -> Option<Waker> {
         self.stalled.remove(&stream.stalled.load(Ordering::Relaxed));
         let peer = self.peers.get_mut(&stream.peer)?;
-        peer.streams.remove(&key);
+        peer.streams.remove(&stream.key)?;
         peer.ready.retain(|ready| !Arc::ptr_eq(ready, stream));
         let next = peer.parked.pop_front();
         peer.active -= usize::from(next.is_none());
-        let is_gone = peer.active == 0;
-        let stale = if is_gone || peer.ready.is_empty() { peer.turn.take() } else { None };
-        if is_gone {
-            self.peers.remove(&stream.peer);
-        }
-        if let Some(turn) = stale {
-            self.turns.remove(&turn);
-        }
-        next
+        let listener = next.and_then(|next| {
+            self.unparked.push_back(next);
+            self.listener.take()
+        });
+        self.settle(stream.peer);
+        listener
     }
 
-    fn queue(&mut self, peer: PeerId) {
-        self.last_number += 1;
-        if let Some(entry) = self.peers.get_mut(&peer) {
+    /// Sees to it that a peer has a turn if and only if something of it can be taken. One of which nothing is left is
+    /// forgotten.
+    fn settle(&mut self, peer: PeerId) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let is_due = !entry.ready.is_empty() && entry.out < self.max_of_peer;
+        if !is_due && let Some(turn) = entry.turn.take() {
+            self.turns.remove(&turn);
+        }
+        if is_due && entry.turn.is_none() {
+            self.last_number += 1;
             entry.turn = Some(self.last_number);
             self.turns.insert(self.last_number, peer);
         }
+        if entry.active == 0 && entry.out == 0 {
+            self.peers.remove(&peer);
+        }
     }
 
+    /// One more request is out, of the peer whose turn it is.
     fn next_turn(&mut self) -> Option<Arc<AskedOn>> {
-        loop {
-            let (_, peer) = self.turns.pop_first()?;
-            let Some(entry) = self.peers.get_mut(&peer) else { continue };
-            entry.turn = None;
-            let stream = entry.ready.pop_front();
-            if !entry.ready.is_empty() {
-                self.queue(peer);
-            }
-            if stream.is_some() {
-                return stream;
-            }
-        }
-    }
-}
-
-impl Admitted {
-    /// The peer has replaced a stream: it does not wait for answers on the older one.
-    pub(super) fn end_older(&self) {
-        if let Some(older) = &self.older {
-            older.end(Ending::Lost);
-        }
+        let (_, peer) = self.turns.pop_first()?;
+        let entry = self.peers.get_mut(&peer)?;
+        entry.turn = None;
+        let stream = entry.ready.pop_front()?;
+        entry.out += 1;
+        self.out += 1;
+        self.settle(peer);
+        Some(stream)
     }
 }

@@ -32,6 +32,8 @@ pub(super) enum Machine {
 /// One request and its answer.
 pub(super) struct One {
     responder: Responder,
+    /// The request, until there is room.
+    held: Option<Bytes>,
     /// The peer has ended its half.
     is_ended: bool,
 }
@@ -46,7 +48,7 @@ pub(super) enum Heard {
 
 impl Machine {
     pub(super) fn one(responder: Responder) -> Self {
-        Self::One(One { responder, is_ended: false })
+        Self::One(One { responder, held: None, is_ended: false })
     }
 
     pub(super) fn wants_input(&self) -> bool {
@@ -86,22 +88,30 @@ impl Machine {
         }
     }
 
-    pub(super) fn poll_heard(&mut self) -> Option<Heard> {
+    /// A request only if there is room for it; anything else in any case.
+    pub(super) fn poll_heard(&mut self, has_room: bool) -> Option<Heard> {
         match self {
-            Self::Many(server) => match server.poll_asked() {
-                Some(Asked::Request { id, body }) => Some(Heard::Request(Some(id), body)),
-                Some(Asked::Cancelled { id }) => Some(Heard::Cancelled(Some(id))),
-                _ if server.failure().is_some() => Some(Heard::End(Ending::Violation)),
-                _ => None,
-            },
-            Self::One(one) => one.responder.poll_request().map(|request| match request {
-                Ok(body) => Heard::Request(None, body),
-                Err(Error::TimedOut) => Heard::End(Ending::Refused),
-                Err(Error::Lost | Error::NoMessage | Error::Message(MessageError::UnexpectedEof)) => {
-                    Heard::End(Ending::Lost)
+            Self::Many(server) => {
+                let asked = match has_room {
+                    true => server.poll_asked(),
+                    false => server.poll_cancelled().map(|id| Asked::Cancelled { id }),
+                };
+                match asked {
+                    Some(Asked::Request { id, body }) => Some(Heard::Request(Some(id), body)),
+                    Some(Asked::Cancelled { id }) => Some(Heard::Cancelled(Some(id))),
+                    _ if server.failure().is_some() => Some(Heard::End(Ending::Violation)),
+                    _ => None,
                 }
-                Err(_) => Heard::End(Ending::Violation),
-            }),
+            }
+            Self::One(one) => {
+                match one.responder.poll_request() {
+                    Some(Ok(body)) => one.held = Some(body),
+                    Some(Err(error)) => return Some(Heard::End(ending(error))),
+                    None => {}
+                }
+                let body = if has_room { one.held.take() } else { None };
+                body.map(|body| Heard::Request(None, body))
+            }
         }
     }
 
@@ -154,5 +164,14 @@ impl Machine {
             stats.cancelled += own.cancelled;
             stats.unknown_cancels += own.unknown_cancels;
         }
+    }
+}
+
+/// How a stream ends that brings no request.
+fn ending(error: Error) -> Ending {
+    match error {
+        Error::TimedOut => Ending::Refused,
+        Error::Lost | Error::NoMessage | Error::Message(MessageError::UnexpectedEof) => Ending::Lost,
+        _ => Ending::Violation,
     }
 }

@@ -11,7 +11,7 @@ use std::{fmt, future::poll_fn, sync::Arc, task::Poll};
 use bytes::Bytes;
 use septa_core::{PeerId, channel::Payload};
 
-pub(super) use self::{desk::Desk, task::listen};
+pub(super) use self::{desk::Desk, task::Listener};
 use self::{machine::Id, stream::AskedOn};
 use super::{RequestsShared, RespondError};
 
@@ -66,7 +66,7 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.asked_on.give_up(&self.shared.desk, self.id);
-        self.shared.desk.release();
+        self.shared.desk.release(self.peer());
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn next(shared: &Arc<RequestsShared>) -> Option<Request> {
             if let Some((id, body)) = asked_on.take(&shared.desk) {
                 return Poll::Ready(Some(Request { shared: shared.clone(), asked_on, id, body }));
             }
-            taking.desk.release();
+            taking.desk.release(asked_on.peer);
         }
     })
     .await

@@ -40,6 +40,8 @@ const CLOSED: &str = "no more requests are answered";
 /// | out, at the application | when it is answered, refused or cancelled, or the stream ends |
 pub(super) struct AskedOn {
     pub(super) peer: PeerId,
+    /// The number by which the desk knows it.
+    pub(super) key: u64,
     /// The number of the desk's entry, the last time that this waited for room.
     pub(super) stalled: AtomicU64,
     state: Mutex<State>,
@@ -88,7 +90,7 @@ pub(super) enum Step {
 }
 
 impl AskedOn {
-    pub(super) fn new(peer: PeerId, machine: Machine, room: Room) -> Self {
+    pub(super) fn new(peer: PeerId, key: u64, machine: Machine, room: Room) -> Self {
         let state = State {
             machine,
             waiting: VecDeque::new(),
@@ -101,7 +103,7 @@ impl AskedOn {
             waits_for_room: false,
             ending: None,
         };
-        Self { peer, stalled: AtomicU64::new(0), state: Mutex::new(state) }
+        Self { peer, key, stalled: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// Does something with the state, then tells whom it concerns.
@@ -207,7 +209,7 @@ impl AskedOn {
         }
     }
 
-    /// Nothing more is taken from this stream, nor answered.
+    /// Nothing more is taken from this stream, nor answered. How it ends is settled by the first call.
     pub(super) fn end(&self, ending: Ending) {
         let mut woken = Woken::new();
         self.lock().end(ending, &mut woken);
@@ -254,8 +256,8 @@ impl State {
     /// Looks at the input as far as there is room, and wakes the task if it has something to do. True if there is no room
     /// because of others.
     fn settle(&mut self, woken: &mut Woken) -> bool {
-        while self.ending.is_none() && self.room.is_left() {
-            match self.machine.poll_heard() {
+        while self.ending.is_none() {
+            match self.machine.poll_heard(self.room.is_left()) {
                 Some(Heard::Request(id, body)) => {
                     self.room.take(body.len());
                     self.waiting.push_back((id, body));

@@ -9,30 +9,39 @@ use septa_core::{
 
 use super::{
     super::{LINGER, Mode, ROUNDS, RequestsShared},
-    desk::Offer,
+    desk::{Next, Offer},
     machine::Machine,
     stream::{AskedOn, Ending, Step},
 };
 use crate::{
     node::{InboundStream, IncomingStreams},
-    stream::Stream,
+    stream::{Stream, linger},
     time::{after, within},
 };
 
-/// Takes the streams in that peers open, until all is closed or the node ends.
-pub(in super::super) async fn listen(shared: Arc<RequestsShared>, mut streams: IncomingStreams) {
-    loop {
-        let next = {
+/// Takes the streams in that peers open, until all is closed or the node ends. When it is dropped all is closed.
+pub(in super::super) struct Listener(pub(in super::super) Arc<RequestsShared>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Listener {
+    pub(in super::super) async fn run(self, mut streams: IncomingStreams) {
+        let shared = &self.0;
+        loop {
             let mut next = pin!(streams.next());
-            poll_fn(|cx| match shared.desk.poll_closed(cx) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => next.as_mut().poll(cx),
-            })
-            .await
-        };
-        match next {
-            Some(inbound) => take_in(&shared, inbound),
-            None => return shared.close(),
+            let next = poll_fn(|cx| match shared.desk.poll_listener(cx) {
+                Poll::Ready(next) => Poll::Ready(Ok(next)),
+                Poll::Pending => next.as_mut().poll(cx).map(Err),
+            });
+            match next.await {
+                Ok(Next::Begin(inbound)) => begin(shared, inbound),
+                Err(Some(inbound)) => take_in(shared, inbound),
+                Ok(Next::Closed) | Err(None) => return,
+            }
         }
     }
 }
@@ -61,35 +70,52 @@ fn begin(shared: &Arc<RequestsShared>, inbound: InboundStream) {
             Machine::one(Responder::new(&options.config, now, options.read_timeout))
         }
     };
-    let asked_on = Arc::new(AskedOn::new(peer, machine, shared.desk.room(options.max_received_bytes)));
-    let is_only = shared.mode == Mode::Multiplexed;
-    let Some(admitted) = shared.desk.admit(connection, is_only, &asked_on) else { return };
-    admitted.end_older();
+    let desk = &shared.desk;
+    let room = desk.room(options.max_received_bytes);
+    let asked_on = Arc::new(AskedOn::new(peer, desk.next_number(), machine, room));
+    let only_of = (shared.mode == Mode::Multiplexed).then_some(connection);
+    if !desk.admit(only_of, &asked_on) {
+        return;
+    }
     stream.set_priority(options.priority);
-    shared.node.spawn("requests from a peer", serve(shared.clone(), asked_on, admitted.key, stream));
+    let task = StreamTask { shared: shared.clone(), asked_on };
+    shared.node.spawn("requests from a peer", task.run(stream));
 }
 
-/// Reads requests and writes answers until the stream ends.
-async fn serve(shared: Arc<RequestsShared>, asked_on: Arc<AskedOn>, key: u64, mut stream: Stream) {
-    let ending = carry(&shared, &asked_on, &stream).await;
-    asked_on.end(ending);
-    match ending {
-        Ending::Finished | Ending::Closed => {
-            let goodbye = async {
-                if poll_fn(|cx| asked_on.flush(cx, &stream)).await && stream.finish().is_ok() {
-                    stream.read_to_end().await;
-                }
-            };
-            let runtime = &**shared.node.runtime();
-            let _ = within(runtime, after(runtime, LINGER), goodbye).await;
-        }
-        Ending::Refused => stream.reset(codes::stream::NO_ERROR),
-        Ending::Violation => stream.reset(codes::stream::PROTOCOL_VIOLATION),
-        Ending::Lost => {}
+/// Reads requests and writes answers until the stream ends. When it is dropped, even before it has run, the stream is
+/// over for everybody who waits.
+struct StreamTask {
+    shared: Arc<RequestsShared>,
+    asked_on: Arc<AskedOn>,
+}
+
+impl Drop for StreamTask {
+    fn drop(&mut self) {
+        self.asked_on.end(Ending::Lost);
+        self.shared.desk.leave(&self.asked_on);
     }
-    drop(stream);
-    if let Some(next) = shared.desk.leave(&asked_on, key) {
-        begin(&shared, next);
+}
+
+impl StreamTask {
+    async fn run(self, mut stream: Stream) {
+        let Self { shared, asked_on } = &self;
+        let ending = carry(shared, asked_on, &stream).await;
+        asked_on.end(ending);
+        // It takes no room any more.
+        shared.desk.resume();
+        match ending {
+            Ending::Finished | Ending::Closed => {
+                let runtime = &**shared.node.runtime();
+                let deadline = after(runtime, LINGER);
+                let flushed = within(runtime, deadline, poll_fn(|cx| asked_on.flush(cx, &stream))).await;
+                if flushed == Some(true) && stream.finish().is_ok() {
+                    linger(&stream, runtime, deadline, true).await;
+                }
+            }
+            Ending::Refused => stream.reset(codes::stream::NO_ERROR),
+            Ending::Violation => stream.reset(codes::stream::PROTOCOL_VIOLATION),
+            Ending::Lost => {}
+        }
     }
 }
 

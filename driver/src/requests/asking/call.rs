@@ -11,7 +11,8 @@ use septa_core::{Instant, PeerId, channel::Payload};
 
 use super::{
     super::{RequestError, RequestsShared},
-    Asking, Gone, State, link,
+    Asking, Gone, State,
+    link::LinkTask,
     links::CallId,
 };
 use crate::time::Watch;
@@ -58,7 +59,7 @@ impl Call<'_> {
             (outcome, state.links.take_begun())
         });
         if let Some(begun) = begun {
-            self.shared.node.spawn("requests to a peer", link::run(self.shared.clone(), asking, begun));
+            self.shared.node.spawn("requests to a peer", LinkTask::new(self.shared, &asking, &begun).run());
         }
         outcome
     }

@@ -18,38 +18,51 @@ use super::{
     links::{Begun, LinkEnd},
 };
 use crate::{
-    stream::Stream,
-    time::{after, within},
+    stream::{Stream, linger},
+    time::after,
 };
 
 /// Opens the stream and carries requests and answers until it ends.
-pub(super) async fn run(shared: Arc<RequestsShared>, asking: Arc<Asking>, begun: Begun) {
-    let task = LinkTask { shared: &shared, asking: &asking, key: begun.key };
-    let Some(mut stream) = task.open(begun.except).await else { return task.end(LinkEnd::Lost) };
-    let end = task.carry(&stream).await;
-    task.end(end);
-    match end {
-        LinkEnd::Done => {
-            let _ = stream.finish();
-            let runtime = &**shared.node.runtime();
-            let _ = within(runtime, after(runtime, LINGER), stream.read_to_end()).await;
-        }
-        LinkEnd::Violation => stream.reset(codes::stream::PROTOCOL_VIOLATION),
-        // The peer cancels what it has of it.
-        LinkEnd::Unsupported | LinkEnd::Lost => {}
+///
+/// When it is dropped, even before it has run, what was asked on it is lost.
+pub(super) struct LinkTask {
+    shared: Arc<RequestsShared>,
+    asking: Arc<Asking>,
+    key: u64,
+    except: Option<ConnectionId>,
+}
+
+impl Drop for LinkTask {
+    fn drop(&mut self) {
+        self.end(LinkEnd::Lost);
     }
 }
 
-struct LinkTask<'a> {
-    shared: &'a Arc<RequestsShared>,
-    asking: &'a Arc<Asking>,
-    key: u64,
-}
+impl LinkTask {
+    pub(super) fn new(shared: &Arc<RequestsShared>, asking: &Arc<Asking>, begun: &Begun) -> Self {
+        Self { shared: shared.clone(), asking: asking.clone(), key: begun.key, except: begun.except }
+    }
 
-impl LinkTask<'_> {
+    pub(super) async fn run(self) {
+        let Some(mut stream) = self.open().await else { return };
+        let end = self.carry(&stream).await;
+        self.end(end);
+        match end {
+            LinkEnd::Done => {
+                let _ = stream.finish();
+                let runtime = &**self.shared.node.runtime();
+                linger(&stream, runtime, after(runtime, LINGER), true).await;
+            }
+            LinkEnd::Violation => stream.reset(codes::stream::PROTOCOL_VIOLATION),
+            // The peer cancels what it has of it.
+            LinkEnd::Unsupported | LinkEnd::Lost => {}
+        }
+    }
+
     /// `None` if nobody wants it any more.
-    async fn open(&self, mut except: Option<ConnectionId>) -> Option<Stream> {
-        let Self { shared, asking, key } = *self;
+    async fn open(&self) -> Option<Stream> {
+        let Self { shared, asking, key, except } = self;
+        let mut except = *except;
         loop {
             let Some(connection) = self.while_wanted(shared.node.established(asking.peer, except)).await? else {
                 // The node has ended.
@@ -60,7 +73,7 @@ impl LinkTask<'_> {
             let protocols = std::slice::from_ref(&shared.protocol);
             if let Ok(mut stream) = self.while_wanted(connection.open_stream(protocols)).await? {
                 stream.set_priority(shared.options.priority);
-                asking.with(shared.now(), |state| state.links.opened(key, connection));
+                asking.with(shared.now(), |state| state.links.opened(*key, connection));
                 return Some(stream);
             }
         }
@@ -112,8 +125,9 @@ impl LinkTask<'_> {
         Poll::Pending
     }
 
+    /// The first call counts.
     fn end(&self, end: LinkEnd) {
         self.asking.with(self.shared.now(), |state| state.links.end(self.key, end));
-        self.shared.retire(self.asking);
+        self.shared.retire(&self.asking);
     }
 }

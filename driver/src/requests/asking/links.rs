@@ -220,7 +220,7 @@ impl Links {
     /// The stream is gone.
     pub(super) fn end(&mut self, key: u64, end: LinkEnd) {
         if let Some(link) = self.links.get_mut(&key) {
-            link.end = Some(end);
+            link.end.get_or_insert(end);
             link.client.handle_lost();
         }
     }
@@ -250,7 +250,8 @@ impl Link {
             return nobody_waits;
         }
         let is_done = !is_current && self.client.stats().pending == 0;
-        self.is_idle && (is_done || self.client.wants_transmit() || self.client.failure().is_some())
+        // A failed one is reset even if its peer does not read.
+        self.client.failure().is_some() || (self.is_idle && (is_done || self.client.wants_transmit()))
     }
 
     fn result(&self, peer: PeerId, outcome: Outcome) -> Result<Bytes, RequestError> {

@@ -3,22 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::join};
+use futures_util::{
+    FutureExt,
+    future::{join, join_all},
+};
 use septa_core::channel::rpc;
 use septa_driver::{
-    ReadError, Stream,
+    ReadError, Stream, WriteError,
     requests::{RequestError, RequestOptions, Violation},
 };
 
-use super::{ENOUGH, MODES, Mode, connect, frame, framed, millis_since, say, serve, taken};
+use super::{ENOUGH, MODES, Mode, ask, connect, frame, framed, millis_since, raw, say, serve, taken};
 use crate::{node::Nodes, world::calm};
-
-/// A stream of node 0 to node 1, which answers.
-async fn raw(nodes: &Nodes, mode: Mode, said: &[u8]) -> Stream {
-    let mut stream = nodes.nodes[0].open_stream(&nodes.peer(1), &[mode.protocol()]).await.unwrap();
-    stream.send(said).await.unwrap();
-    stream
-}
 
 /// Reads until the stream ends, and returns how.
 async fn ended(stream: &mut Stream) -> Result<Vec<u8>, ReadError> {
@@ -43,7 +39,7 @@ fn an_asker_that_breaks_a_rule_loses_its_stream_and_may_come_again() {
         nodes.run(async {
             let far = mode.open(&nodes, 1, RequestOptions::default()).unwrap();
             connect(&nodes, 1).await;
-            let mut stream = raw(&nodes, mode, &said).await;
+            let mut stream = raw(&nodes, 0, 1, mode, &said).await;
             assert_eq!(ended(&mut stream).await, Err(ReadError::Reset(0x1004)), "{what}");
             nodes.sleep(Duration::from_millis(100)).await;
             let left = taken(&nodes, &far).await;
@@ -52,7 +48,7 @@ fn an_asker_that_breaks_a_rule_loses_its_stream_and_may_come_again() {
                 Mode::Many => frame(0, 0, b"ab"),
                 Mode::One => framed(b"ab"),
             };
-            let mut stream = raw(&nodes, mode, &asked).await;
+            let mut stream = raw(&nodes, 0, 1, mode, &asked).await;
             let request = far.next().await.unwrap();
             assert_eq!(request.body(), "ab");
             request.respond(b"ba").unwrap();
@@ -118,13 +114,39 @@ fn half_a_request_has_so_much_time() {
         connect(&nodes, 1).await;
         let begin = nodes.simulation.now();
         let half = &framed(&[7; 1000])[..500];
-        let mut stuck = [raw(&nodes, Mode::One, half).await, raw(&nodes, Mode::One, half).await];
-        let mut honest = raw(&nodes, Mode::One, &framed(b"ab")).await;
+        let mut stuck = [raw(&nodes, 0, 1, Mode::One, half).await, raw(&nodes, 0, 1, Mode::One, half).await];
+        let mut honest = raw(&nodes, 0, 1, Mode::One, &framed(b"ab")).await;
         honest.finish().unwrap();
         assert_eq!(ended(&mut honest).await, Ok(framed(b"ba")), "when a place is free");
         assert_eq!(millis_since(&nodes, begin), 10_000);
         for stream in &mut stuck {
             assert_eq!(ended(stream).await, Err(ReadError::Reset(0)));
+        }
+    });
+    nodes.end();
+}
+
+/// Its stream is reset all the same, though the request that it does not read can never leave.
+#[test]
+fn an_answerer_that_breaks_a_rule_and_does_not_read_loses_its_stream() {
+    let nodes = Nodes::new(calm(), 2);
+    nodes.run(async {
+        let near = Mode::Many.open(&nodes, 0, RequestOptions::default()).unwrap();
+        let mut streams = nodes.nodes[1].accept(Mode::Many.protocol()).unwrap();
+        connect(&nodes, 1).await;
+        let peer = nodes.peer(1);
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            let asking: Vec<_> = (0..4).map(|_| ask(&nodes, &near, peer, &[7; 1_000_000], ENOUGH)).collect();
+            let mut stream = streams.next().await.unwrap().stream;
+            nodes.sleep(Duration::from_secs(1)).await;
+            stream.send(&frame(0, 0, b"and you?")).await.unwrap();
+            for failed in join_all(asking).await {
+                assert!(matches!(failed, Err(RequestError::Violation { .. })), "{failed:?}");
+            }
+            nodes.sleep(Duration::from_secs(1)).await;
+            assert_eq!(stream.send(b"?").await, Err(WriteError::Reset(0x1004)));
+            kept.push(stream);
         }
     });
     nodes.end();
@@ -137,9 +159,9 @@ fn a_second_stream_of_a_connection_replaces_the_first() {
     nodes.run(async {
         let far = Mode::Many.open(&nodes, 1, RequestOptions::default()).unwrap();
         connect(&nodes, 1).await;
-        let mut first = raw(&nodes, Mode::Many, &frame(0, 0, b"first")).await;
+        let mut first = raw(&nodes, 0, 1, Mode::Many, &frame(0, 0, b"first")).await;
         let asked = far.next().await.unwrap();
-        let mut second = raw(&nodes, Mode::Many, &frame(0, 0, b"second")).await;
+        let mut second = raw(&nodes, 0, 1, Mode::Many, &frame(0, 0, b"second")).await;
         asked.cancelled().await;
         assert!(matches!(ended(&mut first).await, Err(ReadError::Reset(_))));
         let asked = far.next().await.unwrap();
@@ -150,7 +172,7 @@ fn a_second_stream_of_a_connection_replaces_the_first() {
         // However many it opens, one is left.
         let mut streams = Vec::new();
         for _ in 0..100 {
-            streams.push(raw(&nodes, Mode::Many, &frame(0, 0, b"again")).await);
+            streams.push(raw(&nodes, 0, 1, Mode::Many, &frame(0, 0, b"again")).await);
         }
         let left = taken(&nodes, &far).await;
         assert_eq!(left.iter().filter(|request| !request.is_cancelled()).count(), 1);
@@ -170,7 +192,7 @@ fn an_asker_that_does_not_read_stops_itself_only() {
         let asker = Mode::Many.open(&nodes, 0, RequestOptions::default()).unwrap();
         connect(&nodes, 1).await;
         let asked: Vec<u8> = (0..100).flat_map(|number| frame(0, number, b"?")).collect();
-        let stream = raw(&nodes, Mode::Many, &asked).await;
+        let stream = raw(&nodes, 0, 1, Mode::Many, &asked).await;
         let body = Bytes::from(vec![7; 100_000]);
         let mut answered = 0;
         loop {

@@ -4,9 +4,11 @@ mod answering;
 mod asking;
 mod broadcasting;
 mod cancelling;
+mod dropped;
 mod ending;
 mod hostile;
 mod limits;
+mod occupying;
 
 use std::{
     pin::Pin,
@@ -175,6 +177,13 @@ fn framed(message: &[u8]) -> Vec<u8> {
 /// A message of the stream of many: its kind, the number of the request, a body.
 fn frame(kind: u8, number: u8, body: &[u8]) -> Vec<u8> {
     framed(&[&[kind, number], body].concat())
+}
+
+/// A stream of one node to another one, which answers.
+async fn raw(nodes: &Nodes, from: usize, to: usize, mode: Mode, said: &[u8]) -> Stream {
+    let mut stream = nodes.nodes[from].open_stream(&nodes.peer(to), &[mode.protocol()]).await.unwrap();
+    stream.send(said).await.unwrap();
+    stream
 }
 
 /// Says `words` on the first stream that a peer opens, once something came, and leaves it open.
