@@ -161,6 +161,12 @@ impl Stream {
         self.shared.quietly(|inner| inner.core().is_ok_and(|core| core.stream(self.id).is_receiving()))
     }
 
+    /// Whether nothing can be written any more: it is reset, or the connection is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.shared
+            .quietly(|inner| inner.core().map_or(true, |core| core.stream(self.id).lost() != WriteError::Blocked))
+    }
+
     pub(crate) fn cut_off(&self, code: u32) {
         self.command(|mut stream| stream.reset(code));
     }

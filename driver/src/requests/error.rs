@@ -67,7 +67,8 @@ pub enum RequestError {
         /// Whom it was for.
         peer: PeerId,
     },
-    /// The peer has the request, and does not answer it.
+    /// The peer says that it does not answer. Whether it has acted on the request may be in its reason; a reset leaves
+    /// that open, and may also come from a peer that has no room.
     #[error("{peer} refuses the request: {why}")]
     Refused {
         /// Whom it was for.

@@ -103,10 +103,11 @@ pub struct RequestOptions {
     /// The same for all streams together. Stops many peers at once from filling memory. Default 64 MiB.
     pub max_received_bytes_in_all: usize,
     /// Streams of a peer beyond `max_answering` that wait, unread, with [`exchanges`](Node::exchanges). Stops a peer from
-    /// filling memory with streams; one more is reset. Default 128.
+    /// filling memory with streams; one more is reset. A peer with the same options asks no more than that: its other
+    /// callers wait. Default 64.
     pub max_waiting_streams: usize,
-    /// How long a request may take to come in whole, with [`exchanges`](Node::exchanges). Stops a peer that holds places
-    /// and asks nothing. Default 10 s.
+    /// How long a request may take to come in whole, and how long the peer may take no piece of its answer, with
+    /// [`exchanges`](Node::exchanges). Stops a peer that holds places and asks nothing, or reads nothing. Default 10 s.
     pub read_timeout: Duration,
 }
 
@@ -119,7 +120,7 @@ impl Default for RequestOptions {
             max_answering_in_all: 1024,
             max_received_bytes: 1024 * 1024,
             max_received_bytes_in_all: 64 * 1024 * 1024,
-            max_waiting_streams: 128,
+            max_waiting_streams: 64,
             read_timeout: Duration::from_secs(10),
         }
     }
@@ -148,7 +149,9 @@ enum Mode {
 /// Requests of one kind, shared by their handles and their tasks.
 ///
 /// Of its locks none is held across an await or a system call. That of `peers` may be held for that of one peer, and that
-/// of a peer, or of a stream that is answered on, for that of a connection. That of the desk is held alone.
+/// of a peer, or of a stream that is answered on, for that of a connection. That of the desk
+/// may be held for that of a connection. Under those of peers and streams, what is written may wake the task of a
+/// connection and tell the node: a waker must not call back into requests at once.
 struct RequestsShared {
     node: Node,
     protocol: ProtocolId,

@@ -4,10 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use septa_core::{
-    channel::rpc::{
-        Client, Server,
-        exchange::{Requester, Responder},
-    },
+    channel::rpc::{Client, Server, exchange::Requester},
     connection::WriteError,
 };
 
@@ -43,7 +40,7 @@ macro_rules! sources {
     };
 }
 
-sources! { Client Server Requester Responder }
+sources! { Client Server Requester }
 
 /// Writes what the stream takes. Ready once nothing is left.
 pub(super) fn write(cx: &mut Context<'_>, stream: &Stream, source: &mut impl Source) -> Poll<Result<(), WriteError>> {

@@ -169,6 +169,8 @@ impl Desk {
 
     /// A place for a stream, if its peer has less than `max_active`; if not, it is one of at most `max_parked` that wait.
     pub(super) fn offer(&self, inbound: InboundStream, max_active: usize, max_parked: usize) -> Offer {
+        // Those that the peer has given up keep nobody out. They are dropped when the lock is not held any more.
+        let mut lost = VecDeque::new();
         let mut state = self.lock();
         if state.closed {
             return Offer::Refused(inbound);
@@ -176,8 +178,14 @@ impl Desk {
         let peer = state.peers.entry(inbound.peer).or_default();
         if peer.active < max_active {
             peer.active += 1;
-            Offer::Begin(inbound)
-        } else if peer.parked.len() < max_parked {
+            return Offer::Begin(inbound);
+        }
+        if peer.parked.len() >= max_parked {
+            let (gone, left): (VecDeque<_>, _) = peer.parked.drain(..).partition(|parked| parked.stream.is_lost());
+            lost.extend(gone);
+            peer.parked = left;
+        }
+        if peer.parked.len() < max_parked {
             peer.parked.push_back(inbound);
             Offer::Parked
         } else {

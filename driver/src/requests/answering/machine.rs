@@ -1,6 +1,9 @@
 //! What a peer asks on one stream, in either mode.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use septa_core::{
@@ -16,8 +19,11 @@ use septa_core::{
     connection::WriteError,
 };
 
-use super::{super::transmit::write, stream::Ending};
-use crate::stream::Stream;
+use super::{
+    super::transmit::{Source, write},
+    stream::Ending,
+};
+use crate::{runtime::Runtime, stream::Stream, time::after};
 
 /// Which request of a stream; `None` if there is only one.
 pub(super) type Id = Option<RequestId>;
@@ -36,6 +42,12 @@ pub(super) struct One {
     held: Option<Bytes>,
     /// The peer has ended its half.
     is_ended: bool,
+    /// How long the peer may take no piece of the answer. Stops one that asks and does not read from keeping answers here.
+    patience: Duration,
+    /// When that is over, as long as the stream takes nothing.
+    due: Option<Instant>,
+    has_progressed: bool,
+    is_given_up: bool,
 }
 
 /// What comes of what was read.
@@ -47,8 +59,16 @@ pub(super) enum Heard {
 }
 
 impl Machine {
-    pub(super) fn one(responder: Responder) -> Self {
-        Self::One(One { responder, held: None, is_ended: false })
+    pub(super) fn one(responder: Responder, patience: Duration) -> Self {
+        Self::One(One {
+            responder,
+            held: None,
+            is_ended: false,
+            patience,
+            due: None,
+            has_progressed: false,
+            is_given_up: false,
+        })
     }
 
     pub(super) fn wants_input(&self) -> bool {
@@ -78,13 +98,14 @@ impl Machine {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Many(_) => None,
-            Self::One(one) => one.responder.poll_timeout(),
+            Self::One(one) => one.responder.poll_timeout().or(one.due),
         }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if let Self::One(one) = self {
             one.responder.handle_timeout(now);
+            one.is_given_up |= one.due.is_some_and(|due| due <= now);
         }
     }
 
@@ -109,6 +130,9 @@ impl Machine {
                     Some(Err(error)) => return Some(Heard::End(ending(error))),
                     None => {}
                 }
+                if one.is_given_up {
+                    return Some(Heard::End(Ending::Refused));
+                }
                 let body = if has_room { one.held.take() } else { None };
                 body.map(|body| Heard::Request(None, body))
             }
@@ -132,10 +156,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<Result<(), WriteError>> {
+    pub(super) fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        runtime: &dyn Runtime,
+    ) -> Poll<Result<(), WriteError>> {
         match self {
             Self::Many(server) => write(cx, stream, server),
-            Self::One(one) => write(cx, stream, &mut one.responder),
+            Self::One(one) => {
+                one.has_progressed = false;
+                let written = write(cx, stream, one);
+                one.due = match written {
+                    Poll::Ready(_) => None,
+                    Poll::Pending if one.has_progressed || one.due.is_none() => Some(after(runtime, one.patience)),
+                    Poll::Pending => one.due,
+                };
+                written
+            }
         }
     }
 
@@ -164,6 +202,25 @@ impl Machine {
             stats.cancelled += own.cancelled;
             stats.unknown_cancels += own.unknown_cancels;
         }
+    }
+}
+
+impl Source for One {
+    fn wants_transmit(&self) -> bool {
+        self.responder.wants_transmit()
+    }
+
+    fn peek_shared(&self) -> Option<Bytes> {
+        self.responder.peek_shared()
+    }
+
+    fn peek_transmit(&self) -> &[u8] {
+        self.responder.peek_transmit()
+    }
+
+    fn transmitted(&mut self, len: usize) {
+        self.has_progressed = true;
+        self.responder.transmitted(len);
     }
 }
 

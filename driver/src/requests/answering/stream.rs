@@ -22,6 +22,7 @@ use super::{
     room::Room,
 };
 use crate::{
+    runtime::Runtime,
     stream::Stream,
     waiters::{Waiters, Woken},
 };
@@ -243,8 +244,8 @@ impl AskedOn {
     // What the task calls.
 
     /// Writes the rest after the end.
-    pub(super) fn flush(&self, cx: &mut Context<'_>, stream: &Stream) -> Poll<bool> {
-        self.lock().machine.write(cx, stream).map(|written| written.is_ok())
+    pub(super) fn flush(&self, cx: &mut Context<'_>, stream: &Stream, runtime: &dyn Runtime) -> Poll<bool> {
+        self.lock().machine.write(cx, stream, runtime).map(|written| written.is_ok())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -297,11 +298,11 @@ impl State {
     }
 
     /// Writes what the stream takes, and says what is to be done then.
-    pub(super) fn step(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Step {
+    pub(super) fn step(&mut self, cx: &mut Context<'_>, stream: &Stream, runtime: &dyn Runtime) -> Step {
         if let Some(ending) = self.ending {
             return Step::End(ending);
         }
-        self.is_idle = match self.machine.write(cx, stream) {
+        self.is_idle = match self.machine.write(cx, stream, runtime) {
             Poll::Ready(Ok(())) if self.machine.is_finished() => return Step::End(Ending::Finished),
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(_)) => return Step::End(Ending::Lost),

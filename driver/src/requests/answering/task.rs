@@ -67,7 +67,7 @@ fn begin(shared: &Arc<RequestsShared>, inbound: InboundStream) {
         Mode::Multiplexed => Machine::Many(Server::new(&options.config)),
         Mode::Exchange => {
             let now = shared.node.runtime().now();
-            Machine::one(Responder::new(&options.config, now, options.read_timeout))
+            Machine::one(Responder::new(&options.config, now, options.read_timeout), options.read_timeout)
         }
     };
     let desk = &shared.desk;
@@ -107,7 +107,7 @@ impl StreamTask {
             Ending::Finished | Ending::Closed => {
                 let runtime = &**shared.node.runtime();
                 let deadline = after(runtime, LINGER);
-                let flushed = within(runtime, deadline, poll_fn(|cx| asked_on.flush(cx, &stream))).await;
+                let flushed = within(runtime, deadline, poll_fn(|cx| asked_on.flush(cx, &stream, runtime))).await;
                 if flushed == Some(true) && stream.finish().is_ok() {
                     linger(&stream, runtime, deadline, true).await;
                 }
@@ -126,7 +126,7 @@ async fn carry(shared: &Arc<RequestsShared>, asked_on: &Arc<AskedOn>, stream: &S
     let mut deadline = None;
     poll_fn(|cx| {
         for _ in 0..ROUNDS {
-            let (step, due) = asked_on.with(desk, |state| (state.step(cx, stream), state.poll_timeout()));
+            let (step, due) = asked_on.with(desk, |state| (state.step(cx, stream, &**runtime), state.poll_timeout()));
             let read = match step {
                 Step::End(ending) => return Poll::Ready(ending),
                 Step::Read => stream.poll_read_chunk(cx),

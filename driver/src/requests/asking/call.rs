@@ -104,11 +104,12 @@ impl Call<'_> {
     fn expire(&mut self) -> Result<Bytes, RequestError> {
         let peer = self.asking.peer;
         let now = self.shared.now();
+        let is_connected = self.shared.node.connection(&peer).is_some();
         // So that a request that is under way counts as timed out, not as cancelled.
         self.asking.with(now, |_| {});
         self.asking.with(now, |state| match self.asked.take() {
             Some(id) => state.links.take_answer(id).unwrap_or(Err(RequestError::TimedOut { peer })),
-            None if state.links.is_connected() => Err(RequestError::TimedOut { peer }),
+            None if is_connected || state.links.is_connected() => Err(RequestError::TimedOut { peer }),
             None => Err(RequestError::NotConnected { peer }),
         })
     }

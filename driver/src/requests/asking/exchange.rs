@@ -19,7 +19,7 @@ use septa_core::{
 
 use super::{
     super::{
-        ROUNDS, RequestError, RequestsShared,
+        ROUNDS, RequestError, RequestOptions, RequestsShared,
         error::{Refusal, Violation},
         transmit::write,
     },
@@ -40,8 +40,10 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
-    pub(super) fn new(max: usize) -> Self {
-        Self { under_way: 0, max, waiters: Waiters::default() }
+    /// Not more than a peer with the same options takes: it would refuse the rest.
+    pub(super) fn new(options: &RequestOptions) -> Self {
+        let taken = options.config.max_answering.saturating_add(options.max_waiting_streams);
+        Self { under_way: 0, max: options.config.max_pending.min(taken), waiters: Waiters::default() }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -83,7 +85,9 @@ pub(super) async fn request(
         match watch.within(deadline, asked).await {
             Some(Ok(result)) => return result,
             Some(Err(Gone)) => {}
-            None if is_connected => return Err(RequestError::TimedOut { peer }),
+            None if is_connected || shared.node.connection(&peer).is_some() => {
+                return Err(RequestError::TimedOut { peer });
+            }
             None => return Err(RequestError::NotConnected { peer }),
         }
     }
@@ -167,13 +171,13 @@ async fn exchange(
     let left = deadline.saturating_duration_since(now);
     let mut requester = Requester::new(&shared.options.config, now, body, left)
         .map_err(|error| RequestError::TooLong { peer, error })?;
-    let mut is_finished = false;
+    let (mut is_finished, mut has_begun) = (false, false);
     let answer = poll_fn(|cx| {
         // An error shows in reading, too, behind what came before it.
         if write(cx, &stream, &mut requester).is_ready() && !std::mem::replace(&mut is_finished, true) {
             let _ = stream.finish();
         }
-        receive(cx, &stream, &mut requester, peer)
+        receive(cx, &stream, &mut requester, peer, &mut has_begun)
     })
     .await;
     match &answer {
@@ -193,11 +197,17 @@ fn receive(
     stream: &Stream,
     requester: &mut Requester,
     peer: PeerId,
+    has_begun: &mut bool,
 ) -> Poll<Result<Bytes, RequestError>> {
     for _ in 0..ROUNDS {
         match stream.poll_read_chunk(cx) {
-            Poll::Ready(Ok(Some(mut chunk))) => requester.handle_chunk(&mut chunk),
+            Poll::Ready(Ok(Some(mut chunk))) => {
+                *has_begun = true;
+                requester.handle_chunk(&mut chunk);
+            }
             Poll::Ready(Ok(None)) => requester.handle_eof(),
+            // Who has begun to answer does not refuse.
+            Poll::Ready(Err(_)) if *has_begun => return Poll::Ready(Err(RequestError::Lost { peer })),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(read_error(peer, &error))),
             Poll::Pending => return Poll::Pending,
         }

@@ -18,6 +18,7 @@ use super::{
     links::{Begun, LinkEnd},
 };
 use crate::{
+    connection::Connection,
     stream::{Stream, linger},
     time::after,
 };
@@ -44,8 +45,8 @@ impl LinkTask {
     }
 
     pub(super) async fn run(self) {
-        let Some(mut stream) = self.open().await else { return };
-        let end = self.carry(&stream).await;
+        let Some((connection, mut stream)) = self.open().await else { return };
+        let end = self.carry(&connection, &stream).await;
         self.end(end);
         match end {
             LinkEnd::Done => {
@@ -60,7 +61,7 @@ impl LinkTask {
     }
 
     /// `None` if nobody wants it any more.
-    async fn open(&self) -> Option<Stream> {
+    async fn open(&self) -> Option<(Connection, Stream)> {
         let Self { shared, asking, key, except } = self;
         let mut except = *except;
         loop {
@@ -73,8 +74,8 @@ impl LinkTask {
             let protocols = std::slice::from_ref(&shared.protocol);
             if let Ok(mut stream) = self.while_wanted(connection.open_stream(protocols)).await? {
                 stream.set_priority(shared.options.priority);
-                asking.with(shared.now(), |state| state.links.opened(*key, connection));
-                return Some(stream);
+                asking.with(shared.now(), |state| state.links.opened(*key, connection.clone()));
+                return Some((connection, stream));
             }
         }
     }
@@ -91,8 +92,12 @@ impl LinkTask {
         .await
     }
 
-    async fn carry(&self, stream: &Stream) -> LinkEnd {
+    async fn carry(&self, connection: &Connection, stream: &Stream) -> LinkEnd {
+        // Only to be woken when it gives way.
+        let mut over = pin!(connection.closed());
+        let mut is_over = false;
         poll_fn(|cx| {
+            is_over = is_over || over.as_mut().poll(cx).is_ready();
             let transmitted = self
                 .asking
                 .with(self.shared.now(), |state| (!state.closed).then(|| state.links.transmit(self.key, cx, stream)));

@@ -194,6 +194,9 @@ impl Links {
 
     /// Writes what the stream takes. Ready when nothing more is to be written, and why.
     pub(super) fn transmit(&mut self, key: u64, cx: &mut Context<'_>, stream: &Stream) -> Poll<LinkEnd> {
+        if self.current == Some(key) && self.current().is_some_and(Link::is_giving_way) {
+            self.current = None;
+        }
         let is_current = self.current == Some(key);
         let Some(link) = self.links.get_mut(&key) else { return Poll::Ready(LinkEnd::Lost) };
         if link.client.failure().is_some() {

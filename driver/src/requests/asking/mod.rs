@@ -67,7 +67,7 @@ impl Asking {
             mode,
             line: Line::new(options.config.max_waiting),
             links: Links::new(options.config.clone()),
-            exchanges: Exchanges::new(options.config.max_pending),
+            exchanges: Exchanges::new(options),
             closed: false,
             gone: false,
         };

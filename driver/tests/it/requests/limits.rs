@@ -260,7 +260,9 @@ fn of_streams_that_ask_one_thing_so_many_wait() {
     nodes.run(async {
         let mut options = RequestOptions { max_waiting_streams: 3, ..RequestOptions::default() };
         options.config.max_answering = 2;
-        let requests = connected(&nodes, Mode::One, &options).await;
+        let asker = Mode::One.open(&nodes, 0, RequestOptions::default()).unwrap();
+        let requests = [asker, Mode::One.open(&nodes, 1, options).unwrap()];
+        connect(&nodes, 1).await;
         let peer = nodes.peer(1);
         let mut asking: Vec<_> = (0..6).map(|number| ask(&nodes, &requests[0], peer, &[number], ENOUGH)).collect();
         let mut held = taken(&nodes, &requests[1]).await;

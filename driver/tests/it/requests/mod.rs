@@ -9,6 +9,7 @@ mod ending;
 mod hostile;
 mod limits;
 mod occupying;
+mod patience;
 
 use std::{
     pin::Pin,
