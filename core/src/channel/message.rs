@@ -173,6 +173,15 @@ impl MessageReader {
         }
     }
 
+    /// The length of the message that has begun, once it is known, or that is whole; else 0.
+    pub fn announced(&self) -> usize {
+        match &self.state {
+            State::Body { len, .. } => *len,
+            State::Whole(message) => message.len(),
+            State::Length { .. } | State::Failed(_) => 0,
+        }
+    }
+
     /// Takes the bytes of a length that are in `data`, one at a time: none behind it is touched.
     fn read_length(&mut self, data: &[u8]) -> Result<usize, Error> {
         let State::Length { bytes, count } = &mut self.state else { return Ok(0) };

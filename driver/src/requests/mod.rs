@@ -95,7 +95,8 @@ pub struct RequestOptions {
     /// Requests of all peers that the application has taken and not answered. Stops many peers from occupying the
     /// application together, where none of them does so alone; the others wait, and peers take turns. Default 1024.
     pub max_answering_in_all: usize,
-    /// Bytes of requests that wait for the application, for each stream; the one that reaches this is still taken. Stops
+    /// Bytes of requests that wait for the application, for each stream, or with [`exchanges`](Node::exchanges) for each
+    /// peer, whose requests count from when their lengths are known; the one that reaches this is still taken. Stops
     /// a peer that asks faster than the application takes: of the rest so much is held that cancellations behind it are
     /// heard ([`Config::max_held_bytes`]), which is not counted here; what follows waits in the stream's window. Default
     /// 1 MiB.
@@ -106,7 +107,7 @@ pub struct RequestOptions {
     /// filling memory with streams; one more is reset. A peer with the same options asks no more than that: its other
     /// callers wait. Default 64.
     pub max_waiting_streams: usize,
-    /// How long a request may take to come in whole, and how long the peer may take no piece of its answer, with
+    /// How long a request may take to come in whole, the wait for room included, and how long the peer may take no piece of its answer, with
     /// [`exchanges`](Node::exchanges). Stops a peer that holds places and asks nothing, or reads nothing. Default 10 s.
     pub read_timeout: Duration,
 }

@@ -248,6 +248,15 @@ impl Responder {
         Some(request)
     }
 
+    /// The length of the request, from when it is known until the request is taken; else 0. As much memory may be needed.
+    pub fn announced(&self) -> usize {
+        match &self.incoming.state {
+            State::Expected => self.incoming.reader.announced(),
+            State::Ready(Ok(request)) => request.len(),
+            State::Ready(Err(_)) | State::Over => 0,
+        }
+    }
+
     /// Answers the request that [`poll_request`](Self::poll_request) has returned.
     ///
     /// # Errors

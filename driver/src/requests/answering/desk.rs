@@ -15,7 +15,7 @@ use std::{
 use septa_core::{ConnectionId, PeerId, channel::rpc::ServerStats};
 
 use super::{
-    room::{Room, RoomOfAll},
+    room::{Limit, Room},
     stream::{AskedOn, Ending},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
 pub(in super::super) struct Desk {
     /// Requests that may be out.
     max: usize,
-    room: Arc<RoomOfAll>,
+    room: Arc<Limit>,
     /// Streams wait for room. Changed under the lock, read without it.
     any_stalled: AtomicBool,
     state: Mutex<State>,
@@ -71,6 +71,8 @@ struct Peer {
     /// works on them. Stops a peer that asks and cancels without end from occupying it alone.
     out: usize,
     turn: Option<u64>,
+    /// What its streams share.
+    room: Option<Arc<Limit>>,
 }
 
 /// One stream that is read.
@@ -101,7 +103,7 @@ impl Desk {
         let state = State { max_of_peer, ..State::default() };
         Self {
             max,
-            room: Arc::new(RoomOfAll::new(max_waiting_bytes)),
+            room: Arc::new(Limit::new(max_waiting_bytes)),
             any_stalled: AtomicBool::new(false),
             state: Mutex::new(state),
         }
@@ -112,9 +114,14 @@ impl Desk {
         self.lock().next_number()
     }
 
-    /// The room of one stream.
-    pub(super) fn room(&self, max: usize) -> Room {
-        Room::new(&self.room, max)
+    /// The room of one stream, which shares its own limit with all those of a peer if there is one.
+    pub(super) fn room(&self, of_peer: Option<PeerId>, max: usize) -> Room {
+        let own = Arc::new(Limit::new(max));
+        let own = match of_peer {
+            Some(peer) => self.lock().peers.entry(peer).or_default().room.get_or_insert(own).clone(),
+            None => own,
+        };
+        Room::new(&self.room, own)
     }
 
     pub(in super::super) fn stats(&self, peer: &PeerId) -> Option<ServerStats> {
@@ -209,7 +216,7 @@ impl Desk {
             older
         };
         if let Some(older) = older {
-            older.end(Ending::Lost);
+            older.end(self, Ending::Lost);
         }
         true
     }
@@ -251,6 +258,16 @@ impl Desk {
                 stream.resume(self);
             }
         }
+    }
+
+    /// Lets the streams of a peer look, one of which has made room for the others.
+    pub(super) fn resume_peer(&self, peer: &PeerId) {
+        let streams: Vec<_> = {
+            let state = self.lock();
+            state.peers.get(peer).map(|peer| peer.streams.values().map(|place| place.stream.clone()).collect())
+        }
+        .unwrap_or_default();
+        streams.iter().for_each(|stream| stream.look(self));
     }
 
     /// A stream has something to take, of which the desk does not know.

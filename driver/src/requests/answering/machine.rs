@@ -38,8 +38,8 @@ pub(super) enum Machine {
 /// One request and its answer.
 pub(super) struct One {
     responder: Responder,
-    /// The request, until there is room.
-    held: Option<Bytes>,
+    /// The request has come. What comes behind it is thrown away.
+    is_heard: bool,
     /// The peer has ended its half.
     is_ended: bool,
     /// How long the peer may take no piece of the answer. Stops one that asks and does not read from keeping answers here.
@@ -62,7 +62,7 @@ impl Machine {
     pub(super) fn one(responder: Responder, patience: Duration) -> Self {
         Self::One(One {
             responder,
-            held: None,
+            is_heard: false,
             is_ended: false,
             patience,
             due: None,
@@ -71,10 +71,20 @@ impl Machine {
         })
     }
 
-    pub(super) fn wants_input(&self) -> bool {
+    /// Of many requests those for which there is no room wait in the machine, which bounds them. One is not begun without
+    /// room; once its length is known, which is taken, it is read to its end.
+    pub(super) fn wants_input(&self, has_room: bool) -> bool {
         match self {
             Self::Many(server) => server.wants_input(),
-            Self::One(one) => !one.is_ended,
+            Self::One(one) => !one.is_ended && (has_room || one.is_heard || one.responder.announced() > 0),
+        }
+    }
+
+    /// The length of a request that is to come, from when it is known.
+    pub(super) fn incoming_bytes(&self) -> usize {
+        match self {
+            Self::Many(_) => 0,
+            Self::One(one) => one.responder.announced(),
         }
     }
 
@@ -109,7 +119,7 @@ impl Machine {
         }
     }
 
-    /// A request only if there is room for it; anything else in any case.
+    /// Without room for requests, only what needs none.
     pub(super) fn poll_heard(&mut self, has_room: bool) -> Option<Heard> {
         match self {
             Self::Many(server) => {
@@ -125,16 +135,14 @@ impl Machine {
                 }
             }
             Self::One(one) => {
-                match one.responder.poll_request() {
-                    Some(Ok(body)) => one.held = Some(body),
-                    Some(Err(error)) => return Some(Heard::End(ending(error))),
-                    None => {}
-                }
                 if one.is_given_up {
                     return Some(Heard::End(Ending::Refused));
                 }
-                let body = if has_room { one.held.take() } else { None };
-                body.map(|body| Heard::Request(None, body))
+                one.responder.poll_request().map(|request| {
+                    one.is_heard = true;
+                    // It has taken its room already.
+                    request.map_or_else(|error| Heard::End(ending(error)), |body| Heard::Request(None, body))
+                })
             }
         }
     }

@@ -1,26 +1,29 @@
-//! Room for requests that wait for the application: of one stream, and of all together.
+//! Room for requests that wait for the application: of one stream or peer, and of all together.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The room of all streams.
+/// So many bytes may wait of all that share this. What reaches the limit is still taken.
 #[derive(Debug)]
-pub(super) struct RoomOfAll {
+pub(super) struct Limit {
     taken: AtomicUsize,
     max: usize,
 }
 
-/// The room of one stream. In either, what reaches the limit is still taken. Dropping it gives all back.
+/// What one stream takes, within two limits. Dropping it gives all back.
 #[derive(Debug)]
 pub(super) struct Room {
-    of_all: Arc<RoomOfAll>,
+    of_all: Arc<Limit>,
+    /// Shared by the streams of a peer, or not at all.
+    own: Arc<Limit>,
     taken: usize,
-    max: usize,
+    /// There is room again within the own limit, because of this stream.
+    is_reopened: bool,
 }
 
-impl RoomOfAll {
+impl Limit {
     pub(super) fn new(max: usize) -> Self {
         Self { taken: AtomicUsize::new(0), max }
     }
@@ -28,38 +31,51 @@ impl RoomOfAll {
     pub(super) fn is_left(&self) -> bool {
         self.taken.load(Ordering::SeqCst) < self.max
     }
+
+    fn take(&self, bytes: usize) {
+        self.taken.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// True if there is room again.
+    fn give_back(&self, bytes: usize) -> bool {
+        let taken = self.taken.fetch_sub(bytes, Ordering::SeqCst);
+        taken >= self.max && taken - bytes < self.max
+    }
 }
 
 impl Room {
-    pub(super) fn new(of_all: &Arc<RoomOfAll>, max: usize) -> Self {
-        Self { of_all: of_all.clone(), taken: 0, max }
+    pub(super) fn new(of_all: &Arc<Limit>, own: Arc<Limit>) -> Self {
+        Self { of_all: of_all.clone(), own, taken: 0, is_reopened: false }
     }
 
     pub(super) fn is_left(&self) -> bool {
-        self.taken < self.max && self.of_all.is_left()
+        self.own.is_left() && self.of_all.is_left()
     }
 
     pub(super) fn is_taken_by_others(&self) -> bool {
-        self.taken < self.max && !self.of_all.is_left()
+        self.own.is_left() && !self.of_all.is_left()
     }
 
-    pub(super) fn take(&mut self, bytes: usize) {
-        self.taken += bytes;
-        self.of_all.taken.fetch_add(bytes, Ordering::SeqCst);
+    /// The stream takes so many bytes now.
+    pub(super) fn set(&mut self, bytes: usize) {
+        if bytes >= self.taken {
+            self.own.take(bytes - self.taken);
+            self.of_all.take(bytes - self.taken);
+        } else {
+            self.is_reopened |= self.own.give_back(self.taken - bytes);
+            self.of_all.give_back(self.taken - bytes);
+        }
+        self.taken = bytes;
     }
 
-    pub(super) fn give_back(&mut self, bytes: usize) {
-        self.taken -= bytes;
-        self.of_all.taken.fetch_sub(bytes, Ordering::SeqCst);
-    }
-
-    pub(super) fn give_all_back(&mut self) {
-        self.give_back(self.taken);
+    /// Whether others that share the own limit are to look, once.
+    pub(super) fn take_reopened(&mut self) -> bool {
+        std::mem::take(&mut self.is_reopened)
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.give_all_back();
+        self.set(0);
     }
 }

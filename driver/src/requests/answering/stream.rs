@@ -51,7 +51,8 @@ pub(super) struct AskedOn {
 pub(super) struct State {
     machine: Machine,
     waiting: VecDeque<(Id, Bytes)>,
-    /// For the bodies of those.
+    waiting_bytes: usize,
+    /// For those, and for the request that comes in on a stream of its own.
     room: Room,
     /// Those who wait to hear that it is cancelled, for each request that is out.
     out: BTreeMap<Id, Waiters>,
@@ -95,6 +96,7 @@ impl AskedOn {
         let state = State {
             machine,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             room,
             out: BTreeMap::new(),
             is_announced: false,
@@ -120,21 +122,30 @@ impl AskedOn {
         self.alone(desk, |state| state.is_stalled = false);
     }
 
+    /// There may be room again that the streams of the peer share.
+    pub(super) fn look(self: &Arc<Self>, desk: &Desk) {
+        self.alone(desk, |_| {});
+    }
+
     /// [`with`](Self::with), but for those who wait for room.
     fn alone<T>(self: &Arc<Self>, desk: &Desk, f: impl FnOnce(&mut State) -> T) -> T {
         let mut woken = Woken::new();
-        let (result, is_ready, is_stalled) = {
+        let (result, is_ready, is_stalled, is_reopened) = {
             let mut state = self.lock();
             let result = f(&mut state);
             let stalls = state.settle(&mut woken);
             let is_ready = !state.waiting.is_empty() && !std::mem::replace(&mut state.is_announced, true);
-            (result, is_ready, stalls && !std::mem::replace(&mut state.is_stalled, true))
+            let is_stalled = stalls && !std::mem::replace(&mut state.is_stalled, true);
+            (result, is_ready, is_stalled, state.room.take_reopened())
         };
         if is_ready {
             desk.announce(self, &mut woken);
         }
         if is_stalled {
             desk.stall(self);
+        }
+        if is_reopened {
+            desk.resume_peer(&self.peer);
         }
         woken.into_iter().for_each(Waker::wake);
         result
@@ -145,7 +156,7 @@ impl AskedOn {
         self.with(desk, |state| {
             state.is_announced = false;
             let (id, body) = state.waiting.pop_front()?;
-            state.room.give_back(body.len());
+            state.waiting_bytes -= body.len();
             state.out.insert(id, Waiters::default());
             Some((id, body))
         })
@@ -211,9 +222,9 @@ impl AskedOn {
     }
 
     /// Nothing more is taken from this stream, nor answered. How it ends is settled by the first call.
-    pub(super) fn end(&self, ending: Ending) {
+    pub(super) fn end(self: &Arc<Self>, desk: &Desk, ending: Ending) {
         let mut woken = Woken::new();
-        self.lock().end(ending, &mut woken);
+        self.with(desk, |state| state.end(ending, &mut woken));
         woken.into_iter().for_each(Waker::wake);
     }
 
@@ -257,24 +268,35 @@ impl State {
     /// Looks at the input as far as there is room, and wakes the task if it has something to do. True if there is no room
     /// because of others.
     fn settle(&mut self, woken: &mut Woken) -> bool {
+        self.update_room();
         while self.ending.is_none() {
             match self.machine.poll_heard(self.room.is_left()) {
                 Some(Heard::Request(id, body)) => {
-                    self.room.take(body.len());
+                    self.waiting_bytes += body.len();
                     self.waiting.push_back((id, body));
                 }
                 Some(Heard::Cancelled(id)) => self.cancel(id, woken),
                 Some(Heard::End(ending)) => self.end(ending, woken),
                 None => break,
             }
+            self.update_room();
         }
         let is_due = self.ending.is_some()
             || (self.is_idle && (self.machine.wants_transmit() || self.machine.is_finished()))
-            || (self.waits_for_room && self.machine.wants_input());
+            || (self.waits_for_room && self.wants_input());
         if is_due {
             woken.extend(self.task.take());
         }
         self.ending.is_none() && self.room.is_taken_by_others()
+    }
+
+    fn update_room(&mut self) {
+        let incoming = if self.ending.is_none() { self.machine.incoming_bytes() } else { 0 };
+        self.room.set(self.waiting_bytes + incoming);
+    }
+
+    fn wants_input(&self) -> bool {
+        self.machine.wants_input(self.room.is_left())
     }
 
     fn cancel(&mut self, id: Id, woken: &mut Woken) {
@@ -283,7 +305,7 @@ impl State {
         } else if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == id)
             && let Some((_, body)) = self.waiting.remove(index)
         {
-            self.room.give_back(body.len());
+            self.waiting_bytes -= body.len();
         }
     }
 
@@ -292,8 +314,7 @@ impl State {
         for mut waiters in std::mem::take(&mut self.out).into_values() {
             waiters.wake_into(woken);
         }
-        self.waiting = VecDeque::new();
-        self.room.give_all_back();
+        (self.waiting, self.waiting_bytes) = (VecDeque::new(), 0);
         woken.extend(self.task.take());
     }
 
@@ -309,7 +330,7 @@ impl State {
             Poll::Pending => false,
         };
         self.task = Some(cx.waker().clone());
-        self.waits_for_room = !self.machine.wants_input();
+        self.waits_for_room = !self.wants_input();
         if self.waits_for_room { Step::Wait } else { Step::Read }
     }
 

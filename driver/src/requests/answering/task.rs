@@ -71,7 +71,8 @@ fn begin(shared: &Arc<RequestsShared>, inbound: InboundStream) {
         }
     };
     let desk = &shared.desk;
-    let room = desk.room(options.max_received_bytes);
+    let of_peer = (shared.mode == Mode::Exchange).then_some(peer);
+    let room = desk.room(of_peer, options.max_received_bytes);
     let asked_on = Arc::new(AskedOn::new(peer, desk.next_number(), machine, room));
     let only_of = (shared.mode == Mode::Multiplexed).then_some(connection);
     if !desk.admit(only_of, &asked_on) {
@@ -91,7 +92,7 @@ struct StreamTask {
 
 impl Drop for StreamTask {
     fn drop(&mut self) {
-        self.asked_on.end(Ending::Lost);
+        self.asked_on.end(&self.shared.desk, Ending::Lost);
         self.shared.desk.leave(&self.asked_on);
     }
 }
@@ -100,9 +101,7 @@ impl StreamTask {
     async fn run(self, mut stream: Stream) {
         let Self { shared, asked_on } = &self;
         let ending = carry(shared, asked_on, &stream).await;
-        asked_on.end(ending);
-        // It takes no room any more.
-        shared.desk.resume();
+        asked_on.end(&shared.desk, ending);
         match ending {
             Ending::Finished | Ending::Closed => {
                 let runtime = &**shared.node.runtime();

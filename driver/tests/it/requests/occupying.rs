@@ -1,6 +1,12 @@
 //! Peers that would have the application, or its room, for themselves.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use septa_driver::{
@@ -8,7 +14,7 @@ use septa_driver::{
     requests::{Request, RequestOptions},
 };
 
-use super::{ENOUGH, MODES, Mode, ask, bodies, connected, frame, millis_since, raw, serve, taken};
+use super::{ENOUGH, MODES, Mode, ask, bodies, connected, frame, framed, millis_since, raw, serve, taken};
 use crate::{node::Nodes, world::calm};
 
 /// Two at once of each peer, six in all.
@@ -137,6 +143,44 @@ fn a_violation_shows_however_much_waits_of_others() {
         assert!(millis_since(&nodes, begin) < 1000);
         assert!(requests[0].next().now_or_never().flatten().is_some());
         drop((waiting, requests));
+    });
+    nodes.end();
+}
+
+/// A request is not read before there is room for all of it.
+#[test]
+fn requests_that_come_in_at_once_are_bounded_of_a_peer_and_of_all() {
+    let nodes = Nodes::new(calm(), 4);
+    nodes.run(async {
+        let options = RequestOptions {
+            max_received_bytes: 1_000_000,
+            max_received_bytes_in_all: 2_500_000,
+            ..RequestOptions::default()
+        };
+        let requests = connected(&nodes, Mode::One, &options).await;
+        nodes.sleep(Duration::from_millis(100)).await;
+        let whole = framed(&[7; 900_000]);
+        let sent = Arc::new(AtomicUsize::new(0));
+        for from in 1..4 {
+            for _ in 0..5 {
+                let mut stream = raw(&nodes, from, 0, Mode::One, &whole[..100]).await;
+                let (whole, sent) = (whole.clone(), sent.clone());
+                nodes.simulation.spawn("asker", async move {
+                    if stream.send(&whole[100..]).await.is_ok() {
+                        sent.fetch_add(1, Ordering::Relaxed);
+                        while let Ok(Some(_)) = stream.read_chunk().await {}
+                    }
+                });
+            }
+        }
+        nodes.sleep(Duration::from_secs(1)).await;
+        // Two of one peer and one of another, as it comes.
+        assert_eq!(sent.load(Ordering::Relaxed), 3);
+        // Each that is taken makes room for another one.
+        serve(&nodes, &requests[0]);
+        nodes.sleep(Duration::from_secs(1)).await;
+        assert_eq!(sent.load(Ordering::Relaxed), 15);
+        drop(requests);
     });
     nodes.end();
 }

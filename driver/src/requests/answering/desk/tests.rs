@@ -6,7 +6,7 @@ use crate::requests::Config;
 fn stream(desk: &Desk, peer: u8) -> Arc<AskedOn> {
     let peer = Identity::from_ed25519_seed([peer; 32]).peer_id();
     let machine = Machine::Many(Server::new(&Config::default()));
-    Arc::new(AskedOn::new(peer, desk.next_number(), machine, desk.room(1)))
+    Arc::new(AskedOn::new(peer, desk.next_number(), machine, desk.room(None, 1)))
 }
 
 /// Takes a stream in that nobody opened.
