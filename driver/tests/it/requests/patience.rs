@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, future::join_all};
 use septa_driver::{
+    ReadError, Stream,
     node::Intent,
     requests::{RequestError, RequestOptions},
 };
 
-use super::{ENOUGH, MODES, Mode, ask, connect, connected, framed, in_line, listen, millis_since, serve, taken};
+use super::{ENOUGH, MODES, Mode, ask, connect, connected, framed, in_line, listen, millis_since, raw, serve, taken};
 use crate::{node::Nodes, world::calm};
 
 /// They wait unread, so that only their peer's resets tell of them.
@@ -116,6 +117,56 @@ fn a_connection_that_gives_way_is_not_held_by_a_stream_on_which_nothing_is_asked
         assert!(millis_since(&nodes, begin) < 3000, "{}", millis_since(&nodes, begin));
         assert!(near.stats(&peer).is_none_or(|stats| stats.pending == 0));
         assert!(far.next().now_or_never().is_none());
+    });
+    nodes.end();
+}
+/// A peer that has asked, and whose stream the test reads.
+async fn asked_raw(nodes: &Nodes) -> Stream {
+    let mut stream = raw(nodes, 0, 1, Mode::One, &framed(b"?")).await;
+    stream.finish().unwrap();
+    stream
+}
+
+#[test]
+fn an_answer_that_is_not_read_is_given_up_in_time() {
+    let nodes = Nodes::new(calm(), 2);
+    nodes.run(async {
+        let mut options = RequestOptions::default();
+        // More than the stream keeps until the peer reads it.
+        options.config.max_message_len = 4 * 1024 * 1024;
+        options.config.watermarks.high_bytes = 8 * 1024 * 1024;
+        let far = Mode::One.open(&nodes, 1, options).unwrap();
+        connect(&nodes, 1).await;
+        let [mut idle, mut slow] = [asked_raw(&nodes).await, asked_raw(&nodes).await];
+        let answer = vec![7; 4 * 1024 * 1024];
+        for _ in 0..2 {
+            far.next().await.unwrap().respond(&answer).unwrap();
+        }
+        let mut received = 0;
+        for wanted in [200_000, 400_000, 600_000] {
+            nodes.sleep(Duration::from_secs(5)).await;
+            while received < wanted {
+                received += slow.read_chunk().await.unwrap().unwrap().len();
+            }
+        }
+        assert!(received < 1_000_000, "{received}");
+        while let Some(chunk) = slow.read_chunk().await.unwrap() {
+            received += chunk.len();
+        }
+        assert_eq!(received, framed(&answer).len(), "it was slow, and did read");
+        // Its window grew once by itself, when the round trip time was known.
+        nodes.sleep(Duration::from_secs(10)).await;
+        let mut left = 0;
+        let failed = loop {
+            match idle.read_chunk().await {
+                Ok(Some(chunk)) => left += chunk.len(),
+                ended => break ended,
+            }
+        };
+        assert_eq!(failed, Err(ReadError::Reset(0)));
+        assert!(left < 2_000_000, "{left} bytes had left before");
+        nodes.sleep(Duration::from_secs(2)).await;
+        assert_eq!(far.answering_stats(&nodes.peer(0)), None);
     });
     nodes.end();
 }
