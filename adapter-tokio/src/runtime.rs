@@ -25,6 +25,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     runtime::Handle,
+    task::unconstrained,
     time::Sleep,
 };
 
@@ -126,7 +127,11 @@ impl Timer for TokioTimer {
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.armed { self.sleep.as_mut().poll(cx) } else { Poll::Pending }
+        if !self.armed {
+            return Poll::Pending;
+        }
+        // Else it would forget the waker of a task whose budget is used up.
+        Pin::new(&mut unconstrained(self.sleep.as_mut())).poll(cx)
     }
 }
 

@@ -64,7 +64,9 @@ pub trait Timer: Send {
     fn reset(&mut self, deadline: Option<Instant>);
 
     /// Ready from the deadline on until the next [`reset`](Self::reset); never ready if not armed. Once it was pending
-    /// it need not be asked again to be woken at the deadline, unless it is reset or another one is to be woken.
+    /// it need not be asked again to be woken at the deadline, unless it is reset or another one is to be woken: so it
+    /// must not be pending because the task has done enough for now. It fires when [`Runtime::now`] has reached the
+    /// deadline, not before.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -152,8 +152,7 @@ impl ConnectionTask {
         }
     }
 
-    /// The timer will wake this task later, so that it need not be asked behind each message. Not to be relied on if
-    /// it may have been the timer that woke the task.
+    /// The timer will wake this task later, so that it need not be asked behind each message.
     fn is_timer_set(&self, cx: &mut Context<'_>, now: Instant) -> bool {
         self.timer_wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
             && self.deadline.is_some_and(|deadline| now < deadline)
@@ -164,7 +163,12 @@ impl ConnectionTask {
             Some(waker) => waker.clone_from(cx.waker()),
             None => self.timer_wakes = Some(cx.waker().clone()),
         }
-        self.timer.poll_expired(cx)
+        let expired = self.timer.poll_expired(cx);
+        if expired.is_ready() {
+            // It has woken whom it was to wake, even if the clock should say that it is not time yet.
+            self.timer_wakes = None;
+        }
+        expired
     }
 
     /// Once, between the handshake and its last message: the application that dialed was just woken, and

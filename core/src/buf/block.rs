@@ -37,9 +37,9 @@ impl Block {
 
 /// Drained blocks that wait for reuse, so that a busy session allocates none.
 ///
-/// One is of the smallest size, for small messages there and back: it stays with the session as long as there are
-/// streams. The others are of full size. Each takes 16 KiB, so they belong to whoever is busy. A session that was busy gives them up at its
-/// next keep-alive tick. A driver with many connections keeps a list for each of its workers, lends it to the
+/// One is of the smallest size, for small messages there and back: it stays with the session until its last stream is
+/// gone. The others are of full size: each takes 16 KiB, so they belong to whoever is busy. A session that was busy
+/// gives all of them up at its next keep-alive tick. A driver with many connections keeps a list for each of its workers, lends it to the
 /// connection at hand ([`Connection::lend_spare_blocks`](crate::Connection::lend_spare_blocks)) and takes it
 /// back when that has little to do.
 #[derive(Debug)]

@@ -232,7 +232,7 @@ impl Connection {
         self.after_input();
     }
 
-    /// False if [`poll_event`](Self::poll_event) has none. Costs little: drivers ask after each call, mostly in vain.
+    /// If this is false, [`poll_event`](Self::poll_event) has none; if it is true, it mostly has one. Costs little: drivers ask after each call, mostly in vain.
     #[must_use]
     #[inline]
     pub fn may_have_event(&self) -> bool {
@@ -329,7 +329,7 @@ impl Connection {
         }
     }
 
-    /// Moves the blocks of `spares` to the connection's own list, from which blocks of stream data are taken
+    /// Moves the full-size blocks of `spares` to the connection's own list, from which blocks of stream data are taken
     /// and to which drained ones return: for a driver that shares blocks among many connections. Does
     /// nothing unless the connection is between open and closing.
     pub fn lend_spare_blocks(&mut self, spares: &mut SpareBlocks) {
@@ -338,7 +338,7 @@ impl Connection {
         }
     }
 
-    /// Moves the blocks of the connection's list to `spares`, and frees those for which there is no room.
+    /// Moves the full-size blocks of the connection's list to `spares`, and frees those for which there is no room.
     pub fn reclaim_spare_blocks(&mut self, spares: &mut SpareBlocks) {
         if let Phase::Open(streams) = &mut self.phase {
             streams.session.reclaim_spare_blocks(spares);

@@ -52,8 +52,9 @@ pub struct Config {
     /// When to ping; `None` never pings: a silent remote is not noticed, and windows do not grow.
     pub keep_alive: Option<KeepAlive>,
     /// Drained blocks of 16 KiB that the session keeps for reuse, until its next keep-alive tick if it has
-    /// them; a driver can take them sooner. A session that was busy once must not hold more than that. They
-    /// are not received data: neither [`memory_budget`](Self::memory_budget) nor the pool counts them.
+    /// them; a driver can take them sooner. A session that was busy once must not hold more than that, beside one
+    /// block of 256 bytes. They are not received data: neither [`memory_budget`](Self::memory_budget) nor the pool
+    /// counts them.
     pub spare_blocks: usize,
     /// Bytes that the remote can make the session hold in receive blocks. The promise is kept by
     /// granted credit: `max_streams` x [`INITIAL_WINDOW`] must fit, and the windows of all streams
