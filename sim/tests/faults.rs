@@ -117,6 +117,7 @@ fn a_reset_in_a_partition_is_heard_of_when_it_is_over() {
     let end = world.read(&mut near);
     assert_eq!(end.unwrap_or_default(), b"", "the other end has closed it");
     assert_eq!(world.millis(), 100);
+    assert_eq!(world.write(&mut near, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nobody takes it");
 }
 
 #[test]
