@@ -43,7 +43,7 @@ struct Race {
     /// Who runs
     #[arg(long, value_delimiter = ',', default_value = "septa,rust-libp2p,tcp")]
     variants: Vec<Variant>,
-    /// How often each runs; medians are compared
+    /// How often each runs; round is compared with round
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// How long a run lasts, after a quarter of that to warm up

@@ -3,7 +3,12 @@
 use septa_race_scenarios::Scenario;
 use serde_json::json;
 
-use crate::{Variant, metrics::Metric, process::Run, statistics::median};
+use crate::{
+    Variant,
+    metrics::Metric,
+    process::Run,
+    statistics::{median, ratios},
+};
 
 /// All rounds of one variant in one scenario.
 pub(crate) struct Outcome {
@@ -24,15 +29,17 @@ impl Outcome {
         }
     }
 
-    fn medians(&self) -> impl Iterator<Item = f64> {
-        self.rounds.iter().map(|rounds| median(rounds))
+    /// For each metric the ratios to `other`, round by round.
+    fn ratios(&self, other: &Self) -> impl Iterator<Item = Vec<f64>> {
+        self.rounds.iter().zip(&other.rounds).map(|(rounds, others)| ratios(rounds, others))
     }
 }
 
 const NAME_WIDTH: usize = 22;
 const WIDTH: usize = 28;
 
-/// A table: medians with the smallest and largest round, then Septa's medians divided by the others'.
+/// A table: medians with the smallest and largest round, then the same of Septa's rounds divided by the others' that
+/// ran beside them.
 pub(crate) fn print(scenario: Scenario, outcomes: &[Outcome]) {
     let Some(first) = outcomes.first() else { return };
     let units: Vec<String> = first.metrics.iter().map(|metric| metric.unit.to_owned()).collect();
@@ -44,8 +51,8 @@ pub(crate) fn print(scenario: Scenario, outcomes: &[Outcome]) {
     let septa = outcomes.iter().find(|outcome| outcome.variant == Variant::Septa);
     for other in outcomes.iter().filter(|outcome| outcome.variant != Variant::Septa) {
         if let Some(septa) = septa {
-            let ratios = septa.medians().zip(other.medians()).map(|(septa, other)| format!("{:.2}", septa / other));
-            print_row(&format!("  septa / {}", other.variant.name()), &ratios.collect::<Vec<_>>());
+            let cells = septa.ratios(other).map(|ratios| cell(&ratios, 2));
+            print_row(&format!("  septa / {}", other.variant.name()), &cells.collect::<Vec<_>>());
         }
     }
     println!();
