@@ -1,0 +1,290 @@
+//! The loop of one node.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use septa_core::{
+    Connection, Instant, Link, Multiaddr, connection,
+    node::{Action, AttemptId, DialFailure, Endpoints, InvalidValues, Node},
+    noise::Credentials,
+};
+use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
+
+use super::{
+    Application, Context, Setup,
+    context::Inner,
+    slots::{Slot, Slots},
+    transport::{Transport, Turn},
+    work::{Shared, Work},
+};
+
+/// How long nothing is accepted behind an error such as "too many open files".
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A node, its sockets and what they wait for. Each time the task runs, everything that is ready has one turn.
+pub(super) struct EventLoop {
+    shared: Arc<Shared>,
+    config: Arc<connection::Config>,
+    credentials: Arc<Credentials>,
+    application: Box<dyn Application>,
+    inner: Inner,
+    timer: Box<dyn Timer>,
+    /// What the timer is armed for.
+    armed: Option<Instant>,
+    has_started: bool,
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        shared: Arc<Shared>,
+        setup: Setup,
+        application: Box<dyn Application>,
+    ) -> Result<Self, InvalidValues> {
+        let (mut seed, now) = (runtime.seed(), runtime.now());
+        let Setup { identity, provider, node, connection, .. } = setup;
+        let node = Node::new(node, identity.peer_id(), now, seed.child("node"))?;
+        let credentials = Credentials::new(&identity, provider, seed.child("credentials"));
+        let timer = runtime.timer();
+        let inner = Inner {
+            runtime,
+            node,
+            slots: Slots::default(),
+            now,
+            alarm: None,
+            listening: Vec::new(),
+            is_ending: false,
+            reports: Vec::new(),
+        };
+        Ok(Self {
+            shared,
+            config: Arc::new(connection),
+            credentials: Arc::new(credentials),
+            application,
+            inner,
+            timer,
+            armed: None,
+            has_started: false,
+        })
+    }
+
+    pub(super) fn add_listener(&mut self, acceptor: Box<dyn Acceptor>) {
+        self.inner.listening.extend(acceptor.local_addr());
+        self.inner.slots.insert(|_| Slot::Listening(acceptor));
+    }
+
+    /// One turn for everything that is ready. Ready when the node has ended.
+    fn run(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<()> {
+        self.inner.slots.ready.begin(cx.waker());
+        self.inner.now = self.inner.runtime.now();
+        if !self.has_started {
+            self.has_started = true;
+            self.application.started(&mut Context(&mut self.inner));
+            self.obey(work);
+        }
+        self.expire(work);
+        let mut ready = std::mem::take(&mut work.buffers.ready);
+        self.inner.slots.ready.swap(&mut ready);
+        for index in ready.drain(..) {
+            self.take_turn(index, work);
+        }
+        work.buffers.ready = ready;
+        self.obey(work);
+        if self.inner.is_ending && self.inner.node.is_idle() && self.inner.slots.is_idle() {
+            return Poll::Ready(());
+        }
+        if self.inner.slots.ready.end() || self.arm(cx) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Tells the time to whoever has asked for it.
+    fn expire(&mut self, work: &mut Work) {
+        let now = self.inner.now;
+        if self.inner.node.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.inner.node.handle_timeout(now);
+            let next = self.inner.node.poll_timeout();
+            work.check(
+                |_| next.is_none_or(|next| next > now),
+                || format!("the node's timer that fired is due again at {next:?}"),
+            );
+        }
+        if self.inner.alarm.is_some_and(|at| at <= now) {
+            self.inner.alarm = None;
+            self.application.timer(&mut Context(&mut self.inner));
+        }
+        self.inner.slots.expire(now);
+    }
+
+    /// Arms the timer for whatever comes first. True if that is now.
+    fn arm(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let Inner { node, slots, alarm, .. } = &self.inner;
+        let next = node.poll_timeout().into_iter().chain(slots.next_deadline()).chain(*alarm).min();
+        // A timer that was pending wakes the task at its deadline, unasked.
+        if next == self.armed && next.is_none_or(|next| next > self.inner.now) {
+            return false;
+        }
+        self.armed = next;
+        self.timer.reset(next);
+        let is_due = self.timer.poll_expired(cx).is_ready();
+        if is_due {
+            self.armed = None;
+        }
+        is_due
+    }
+
+    /// Passes the node's events on and does what it wants, until it wants nothing.
+    fn obey(&mut self, work: &mut Work) {
+        loop {
+            while let Some(event) = self.inner.node.poll_event() {
+                self.application.node_event(&mut Context(&mut self.inner), event);
+            }
+            let Some(action) = self.inner.node.poll_action() else { break };
+            self.act(action);
+        }
+        let node = &mut self.inner.node;
+        work.check(
+            |_| node.poll_action().is_none() && node.poll_event().is_none(),
+            || "the node wants something behind the last that it wanted".to_owned(),
+        );
+    }
+
+    fn act(&mut self, action: Action) {
+        let now = self.inner.now;
+        match action {
+            // Names belong to the driver; here all addresses are numbers.
+            Action::Resolve { id, .. } => self.inner.node.handle_dial_failed(now, id, DialFailure::ResolveFailed),
+            Action::StartDial { id, addr } => match addr.socket_addr() {
+                Some(addr) => {
+                    let connecting = self.inner.runtime.connect(addr);
+                    self.inner.slots.insert(|_| Slot::Dialing { id, connecting });
+                }
+                None => self.inner.node.handle_dial_failed(now, id, DialFailure::Other),
+            },
+            Action::AbortDial { id } => self.inner.slots.abort(id),
+            // A message to a connection that is over comes too late.
+            Action::Send { to, message } => {
+                if let Some(connection) = self.inner.slots.connection(to) {
+                    connection.handle_node(now, message);
+                }
+            }
+            // Actions of versions to come.
+            _ => {}
+        }
+    }
+
+    fn take_turn(&mut self, index: usize, work: &mut Work) {
+        match self.inner.slots.take(index) {
+            Slot::Open(transport) => self.move_bytes(index, transport, work),
+            Slot::Dialing { id, connecting } => self.go_on_dialing(index, id, connecting, work),
+            Slot::Listening(acceptor) => self.accept(index, acceptor, work),
+            Slot::Free | Slot::Away => {}
+        }
+    }
+
+    fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, work: &mut Work) {
+        let turn = transport.take_turn(work, &mut *self.application, &mut self.inner);
+        let slots = &mut self.inner.slots;
+        if turn == Turn::Over {
+            return slots.remove(index, &Slot::Open(transport));
+        }
+        slots.arm(index, transport.poll_timeout());
+        slots.put_back(index, Slot::Open(transport));
+        if turn == Turn::Busy {
+            slots.mark(index);
+        }
+    }
+
+    fn go_on_dialing(
+        &mut self,
+        index: usize,
+        id: AttemptId,
+        mut connecting: BoxFuture<'static, io::Result<Socket>>,
+        work: &mut Work,
+    ) {
+        let Some(waker) = self.inner.slots.waker(index) else { return };
+        let now = self.inner.now;
+        let Poll::Ready(outcome) = connecting.as_mut().poll(&mut TaskContext::from_waker(&waker)) else {
+            return self.inner.slots.put_back(index, Slot::Dialing { id, connecting });
+        };
+        self.inner.slots.remove(index, &Slot::Dialing { id, connecting });
+        match outcome {
+            // Not wanted any more if there is no link.
+            Ok(socket) => {
+                if let Some(link) = self.inner.node.handle_dialed(now, id, endpoints(&socket)) {
+                    self.begin(link, socket, work);
+                }
+            }
+            Err(error) => self.inner.node.handle_dial_failed(now, id, failure(&error)),
+        }
+    }
+
+    /// Accepts until nothing waits.
+    fn accept(&mut self, index: usize, mut acceptor: Box<dyn Acceptor>, work: &mut Work) {
+        let Some(waker) = self.inner.slots.waker(index) else { return };
+        let now = self.inner.now;
+        let mut again_at = None;
+        while let Poll::Ready(accepted) = acceptor.poll_accept(&mut TaskContext::from_waker(&waker)) {
+            match accepted {
+                // What the node does not want is dropped here, before it has cost anything.
+                Ok(socket) => {
+                    if let Ok(link) = self.inner.node.handle_incoming(now, endpoints(&socket)) {
+                        self.begin(link, socket, work);
+                    }
+                }
+                Err(_) => {
+                    again_at = Some(now.saturating_add(ACCEPT_PAUSE));
+                    break;
+                }
+            }
+        }
+        self.inner.slots.arm(index, again_at);
+        self.inner.slots.put_back(index, Slot::Listening(acceptor));
+    }
+
+    /// Makes a connection of a link and a socket.
+    fn begin(&mut self, link: Link, socket: Socket, work: &mut Work) {
+        let Some(id) = link.id() else { return };
+        work.counts.connections += 1;
+        let connection = Connection::new(link, self.config.clone(), self.credentials.clone(), self.inner.now);
+        self.inner.slots.insert(|waker| Slot::Open(Box::new(Transport::new(id, connection, socket, waker))));
+    }
+}
+
+impl Future for EventLoop {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let event_loop = self.get_mut();
+        let mut work = event_loop.shared.take_work();
+        let outcome = event_loop.run(cx, &mut work);
+        let Inner { runtime, reports, .. } = &mut event_loop.inner;
+        event_loop.shared.put_work(runtime, work);
+        reports.drain(..).for_each(|what| event_loop.shared.violated(runtime, what));
+        outcome
+    }
+}
+
+fn endpoints(socket: &Socket) -> Endpoints {
+    let multiaddr = |addr: SocketAddr| Multiaddr::from_socket_addr(addr);
+    Endpoints { local: multiaddr(socket.local), remote: multiaddr(socket.remote) }
+}
+
+/// What the node makes of an error, and tells the application.
+fn failure(error: &io::Error) -> DialFailure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialFailure::Refused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            DialFailure::Unreachable
+        }
+        io::ErrorKind::TimedOut => DialFailure::TimedOut,
+        _ => DialFailure::Other,
+    }
+}

@@ -1,0 +1,98 @@
+//! Which of a node's sockets something has happened to.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
+};
+
+/// The sockets of one node that were woken, each once, in that order: who holds thousands must not look at all of them
+/// to find one.
+#[derive(Default)]
+pub(super) struct Ready(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    marked: Vec<usize>,
+    /// The task of the node.
+    task: Option<Waker>,
+    /// The task runs and will look again before it sleeps.
+    is_running: bool,
+}
+
+/// Stands for one socket.
+pub(super) struct Mark {
+    index: usize,
+    is_marked: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Mark {
+    pub(super) fn new(index: usize, ready: Arc<Ready>) -> Arc<Self> {
+        Arc::new(Self { index, is_marked: AtomicBool::new(false), ready })
+    }
+
+    /// Its socket is looked at now: from here on it can be marked again.
+    pub(super) fn clear(&self) {
+        self.is_marked.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn set(&self) {
+        // A run of the world has one thread; across threads the lock orders what the flag does not.
+        if !self.is_marked.swap(true, Ordering::Relaxed) {
+            self.ready.push(self.index);
+        }
+    }
+}
+
+impl Wake for Mark {
+    fn wake(self: Arc<Self>) {
+        self.set();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.set();
+    }
+}
+
+impl Ready {
+    /// The task of the node begins to run.
+    pub(super) fn begin(&self, task: &Waker) {
+        let mut state = self.lock();
+        state.is_running = true;
+        match &mut state.task {
+            Some(known) => known.clone_from(task),
+            None => state.task = Some(task.clone()),
+        }
+    }
+
+    /// Exchanges the list for `empty`.
+    pub(super) fn swap(&self, empty: &mut Vec<usize>) {
+        std::mem::swap(&mut self.lock().marked, empty);
+    }
+
+    /// The task is going to sleep, unless this is true: sockets were marked meanwhile.
+    pub(super) fn end(&self) -> bool {
+        let mut state = self.lock();
+        state.is_running = false;
+        !state.marked.is_empty()
+    }
+
+    fn push(&self, index: usize) {
+        let task = {
+            let mut state = self.lock();
+            state.marked.push(index);
+            // The first one has woken it.
+            if state.is_running || state.marked.len() > 1 { None } else { state.task.clone() }
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

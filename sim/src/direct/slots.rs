@@ -1,0 +1,161 @@
+//! The sockets of a node and their deadlines.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    task::Waker,
+};
+
+use septa_core::{Connection, ConnectionId, Instant, node::AttemptId};
+use septa_driver::runtime::{Acceptor, BoxFuture, Socket};
+
+use super::{
+    ready::{Mark, Ready},
+    transport::Transport,
+};
+
+/// What is in a place of the table.
+///
+/// | from | to | when |
+/// |---|---|---|
+/// | `Free` | `Listening` | at the start |
+/// | `Free` | `Dialing` | the node wants an address dialed |
+/// | `Free` | `Open` | a socket was accepted |
+/// | `Dialing` | `Open`, `Free` | the socket is connected, or is not and never will be |
+/// | `Open` | `Free` | the connection is over |
+/// | any | `Away` and back | while it has its turn |
+pub(super) enum Slot {
+    Free,
+    Away,
+    Listening(Box<dyn Acceptor>),
+    Dialing { id: AttemptId, connecting: BoxFuture<'static, io::Result<Socket>> },
+    Open(Box<Transport>),
+}
+
+struct Entry {
+    /// Stays when the place changes hands: what an old socket still marks costs a turn that finds nothing.
+    mark: Arc<Mark>,
+    slot: Slot,
+    /// What it is in the list of deadlines for.
+    armed: Option<Instant>,
+}
+
+#[derive(Default)]
+pub(super) struct Slots {
+    entries: Vec<Entry>,
+    free: Vec<usize>,
+    connections: BTreeMap<ConnectionId, usize>,
+    dials: BTreeMap<AttemptId, usize>,
+    deadlines: BTreeSet<(Instant, usize)>,
+    pub(super) ready: Arc<Ready>,
+}
+
+impl Slots {
+    /// A place for what `make` makes with the waker that marks it. It has a turn at once.
+    pub(super) fn insert(&mut self, make: impl FnOnce(Waker) -> Slot) {
+        let index = self.free.pop().unwrap_or(self.entries.len());
+        if index == self.entries.len() {
+            let mark = Mark::new(index, self.ready.clone());
+            self.entries.push(Entry { mark, slot: Slot::Free, armed: None });
+        }
+        if let Some(entry) = self.entries.get(index) {
+            let slot = make(entry.mark.clone().into());
+            self.put(index, slot);
+            self.mark(index);
+        }
+    }
+
+    /// Takes out what is to have its turn. It must be [put](Self::put) back, or [removed](Self::remove).
+    pub(super) fn take(&mut self, index: usize) -> Slot {
+        let Some(entry) = self.entries.get_mut(index) else { return Slot::Free };
+        entry.mark.clear();
+        let empty = if let Slot::Free = entry.slot { Slot::Free } else { Slot::Away };
+        std::mem::replace(&mut entry.slot, empty)
+    }
+
+    /// Puts back what had its turn, or something else in its place.
+    pub(super) fn put(&mut self, index: usize, slot: Slot) {
+        match &slot {
+            Slot::Dialing { id, .. } => drop(self.dials.insert(*id, index)),
+            Slot::Open(transport) => drop(self.connections.insert(transport.id(), index)),
+            _ => {}
+        }
+        self.put_back(index, slot);
+    }
+
+    /// [`put`](Self::put), of what is known already.
+    pub(super) fn put_back(&mut self, index: usize, slot: Slot) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.slot = slot;
+        }
+    }
+
+    /// Frees the place of what was taken out of it.
+    pub(super) fn remove(&mut self, index: usize, slot: &Slot) {
+        match slot {
+            Slot::Dialing { id, .. } => drop(self.dials.remove(id)),
+            Slot::Open(transport) => drop(self.connections.remove(&transport.id())),
+            _ => {}
+        }
+        self.arm(index, None);
+        self.put_back(index, Slot::Free);
+        self.free.push(index);
+    }
+
+    /// Drops a dial.
+    pub(super) fn abort(&mut self, id: AttemptId) {
+        if let Some(index) = self.dials.get(&id).copied() {
+            let dial = self.take(index);
+            self.remove(index, &dial);
+        }
+    }
+
+    /// The waker that marks a place.
+    pub(super) fn waker(&self, index: usize) -> Option<Waker> {
+        Some(self.entries.get(index)?.mark.clone().into())
+    }
+
+    /// A connection that is not having its turn. It has one soon.
+    pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let entry = self.entries.get_mut(*self.connections.get(&id)?)?;
+        let Slot::Open(transport) = &mut entry.slot else { return None };
+        entry.mark.set();
+        Some(transport.connection())
+    }
+
+    pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.connections.keys().copied()
+    }
+
+    /// No connection is left, and none is being made.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connections.is_empty() && self.dials.is_empty()
+    }
+
+    pub(super) fn mark(&self, index: usize) {
+        if let Some(entry) = self.entries.get(index) {
+            entry.mark.set();
+        }
+    }
+
+    /// Gives what is in this place a turn at `deadline`, or none for that reason.
+    pub(super) fn arm(&mut self, index: usize, deadline: Option<Instant>) {
+        let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.armed != deadline) else { return };
+        if let Some(before) = std::mem::replace(&mut entry.armed, deadline) {
+            self.deadlines.remove(&(before, index));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, index));
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Marks all whose deadline has come.
+    pub(super) fn expire(&self, now: Instant) {
+        self.deadlines.range(..=(now, usize::MAX)).for_each(|(_, index)| self.mark(*index));
+    }
+}

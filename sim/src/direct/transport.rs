@@ -1,0 +1,242 @@
+//! One connection and its socket.
+
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use septa_core::{Connection, ConnectionId, Instant};
+use septa_driver::runtime::Socket;
+
+use super::{
+    Application, Context,
+    context::Inner,
+    work::{Buffers, Work},
+};
+
+/// Reads of one turn. Behind them the other connections have theirs.
+const READS: usize = 16;
+
+/// A connection and the socket under it.
+///
+/// | output | left for | when |
+/// |---|---|---|
+/// | `Open` | `Finished` | the connection has said its last word: the socket is half-closed |
+/// | `Open` | `Failed` | the socket failed: what is left to read is read, then the connection is told |
+pub(super) struct Transport {
+    id: ConnectionId,
+    connection: Connection,
+    socket: Socket,
+    waker: Waker,
+    unsent: Option<Unsent>,
+    output: Output,
+    /// A read has found nothing in this turn.
+    is_drained: bool,
+    /// A write has found no room in this turn.
+    is_full: bool,
+}
+
+/// The last buffer, of which the socket did not take all.
+struct Unsent {
+    buffer: Vec<u8>,
+    begin: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Open,
+    Finished,
+    Failed,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing is left to do until something happens.
+    Done,
+    /// Another turn is due, although nobody will say so.
+    Busy,
+    /// The connection is over and has said everything.
+    Over,
+}
+
+impl Transport {
+    pub(super) fn new(id: ConnectionId, connection: Connection, socket: Socket, waker: Waker) -> Self {
+        Self { id, connection, socket, waker, unsent: None, output: Output::Open, is_drained: false, is_full: false }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.connection.poll_timeout()
+    }
+
+    /// Does everything that can be done without waiting.
+    pub(super) fn take_turn(&mut self, work: &mut Work, application: &mut dyn Application, inner: &mut Inner) -> Turn {
+        let now = inner.now;
+        (self.is_drained, self.is_full) = (false, false);
+        if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.connection.handle_timeout(now);
+            work.counts.timers += 1;
+            let next = self.poll_timeout();
+            work.check(
+                |_| next.is_none_or(|next| next > now),
+                || format!("a timer that fired is due again at {next:?}"),
+            );
+        }
+        for _ in 0..READS {
+            let has_read = self.read(now, work);
+            self.settle(work, application, inner);
+            if !has_read {
+                break;
+            }
+        }
+        if self.output == Output::Failed && !self.can_read() && !self.connection.is_closed() {
+            self.connection.handle_io_error(now);
+            self.settle(work, application, inner);
+        }
+        if work.is_checked {
+            self.check_is_settled(work, now);
+        }
+        match () {
+            () if self.connection.is_closed() => {
+                self.unsent.take().into_iter().for_each(|unsent| work.buffers.put_output(unsent.buffer));
+                Turn::Over
+            }
+            () if self.can_read() => Turn::Busy,
+            () => Turn::Done,
+        }
+    }
+
+    /// There may be input for which there is room.
+    fn can_read(&self) -> bool {
+        !self.is_drained && !self.connection.is_closed() && self.connection.recv_room() > 0
+    }
+
+    /// Reads once. False if there was nothing, or nothing may be read.
+    fn read(&mut self, now: Instant, work: &mut Work) -> bool {
+        // An empty read would look like the end.
+        if !self.can_read() {
+            return false;
+        }
+        let input = &mut work.buffers.input;
+        let room = self.connection.recv_room().min(input.len());
+        match self.socket.reader.poll_read(&mut TaskContext::from_waker(&self.waker), &mut input[..room]) {
+            Poll::Ready(Ok(0)) => {
+                self.is_drained = true;
+                self.connection.handle_recv_eof(now);
+            }
+            Poll::Ready(Ok(count)) => {
+                work.counts.deliveries += 1;
+                work.counts.bytes += count as u64;
+                let taken = self.connection.handle_recv(now, &mut input[..count]);
+                work.check(|_| taken.is_ok(), || format!("no room for {count} bytes, where there was some for {room}"));
+            }
+            Poll::Ready(Err(_)) => {
+                self.is_drained = true;
+                self.connection.handle_io_error(now);
+            }
+            Poll::Pending => {
+                self.is_drained = true;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Until the connection has neither events nor output, or the socket is full.
+    fn settle(&mut self, work: &mut Work, application: &mut dyn Application, inner: &mut Inner) {
+        loop {
+            while self.connection.may_have_event() {
+                let Some(event) = self.connection.poll_event() else { break };
+                application.connection_event(&mut Context(inner), self.id, &mut self.connection, event);
+            }
+            if !self.write(inner.now, &mut work.buffers) {
+                break;
+            }
+        }
+        while self.connection.wants_node() {
+            let Some(message) = self.connection.poll_node() else { break };
+            inner.node.handle_connection(inner.now, self.id, message);
+        }
+    }
+
+    /// Writes one buffer. False if there is nothing to write, or it could not be written.
+    fn write(&mut self, now: Instant, buffers: &mut Buffers) -> bool {
+        if !self.write_unsent(now, buffers) {
+            return false;
+        }
+        if !self.connection.wants_transmit() {
+            if self.connection.wants_shutdown() && self.output == Output::Open {
+                self.shut_down();
+            }
+            return false;
+        }
+        let Ok(count @ 1..) = self.connection.poll_transmit(now, &mut buffers.output) else { return false };
+        let taken = self.push(now, &buffers.output[..count]);
+        if taken < count {
+            self.unsent = Some(Unsent { buffer: buffers.take_output(), begin: taken, end: count });
+        }
+        true
+    }
+
+    /// Writes what is left of the last buffer. True if nothing is.
+    fn write_unsent(&mut self, now: Instant, buffers: &mut Buffers) -> bool {
+        let Some(mut unsent) = self.unsent.take() else { return true };
+        unsent.begin += self.push(now, &unsent.buffer[unsent.begin..unsent.end]);
+        if unsent.begin < unsent.end {
+            self.unsent = Some(unsent);
+            return false;
+        }
+        buffers.put_output(unsent.buffer);
+        true
+    }
+
+    /// Writes as much of `data` as the socket takes, and returns how much. A socket that has failed takes everything:
+    /// whatever the connection still says goes nowhere.
+    fn push(&mut self, now: Instant, data: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < data.len() && !self.is_full && self.output != Output::Failed {
+            match self.socket.writer.poll_write(&mut TaskContext::from_waker(&self.waker), &data[taken..]) {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    taken += count;
+                    self.connection.handle_transmitted(now);
+                }
+                Poll::Pending => {
+                    self.is_full = true;
+                    self.connection.handle_transmit_blocked(now);
+                }
+                Poll::Ready(_) => self.output = Output::Failed,
+            }
+        }
+        if self.output == Output::Failed { data.len() } else { taken }
+    }
+
+    /// Half-closes the socket.
+    fn shut_down(&mut self) {
+        match self.socket.writer.poll_shutdown(&mut TaskContext::from_waker(&self.waker)) {
+            // The peer may have closed first; then there is nothing left to half-close.
+            Poll::Ready(_) => self.output = Output::Finished,
+            Poll::Pending => {}
+        }
+    }
+
+    /// What has said that it has nothing must have nothing.
+    fn check_is_settled(&mut self, work: &mut Work, now: Instant) {
+        let event = self.connection.poll_event();
+        work.check(|_| event.is_none(), || format!("another event behind the last one: {event:?}"));
+        let message = self.connection.poll_node();
+        work.check(|_| message.is_none(), || format!("another message to the node behind the last one: {message:?}"));
+        if self.unsent.is_some() || self.connection.wants_transmit() {
+            return;
+        }
+        for _ in 0..2 {
+            let count = self.connection.poll_transmit(now, &mut work.buffers.output).unwrap_or(0);
+            work.check(|_| count == 0, || format!("{count} bytes to send where there was nothing to send"));
+        }
+    }
+}

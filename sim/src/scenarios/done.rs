@@ -1,0 +1,59 @@
+//! Waiting until so many things are done.
+
+use std::{
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Poll, Waker},
+};
+
+use crate::direct::Direct;
+
+/// Counts down. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Done(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    left: usize,
+    waiting: Option<Waker>,
+}
+
+impl Done {
+    /// So many things are to be done.
+    pub fn after(left: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { left, waiting: None })))
+    }
+
+    /// One of them is.
+    pub fn count_down(&self) {
+        self.subtract(1);
+    }
+
+    /// Nothing more is waited for once something happens that never should.
+    pub fn end_at_violation(&self, direct: &Direct) {
+        let done = self.clone();
+        direct.on_violation(move |_| done.subtract(usize::MAX));
+    }
+
+    fn subtract(&self, count: usize) {
+        let waiting = {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            state.left = state.left.saturating_sub(count);
+            if state.left == 0 { state.waiting.take() } else { None }
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until all are. Only one task at a time.
+    pub async fn wait(&self) {
+        poll_fn(|cx| {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.left == 0 {
+                return Poll::Ready(());
+            }
+            state.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}

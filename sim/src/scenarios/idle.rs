@@ -1,0 +1,191 @@
+//! Thousands of peers around a few hubs, which mostly say nothing.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use septa_core::{
+    Connection, ConnectionId, Multiaddr, PeerId, ProtocolId, Role,
+    connection::Event,
+    crypto::Provider,
+    node::{self, Intent, Rate, RateLimits},
+};
+
+use super::{Failed, identity, outcome};
+use crate::{
+    FastCrypto, Simulation,
+    direct::{Application, Context, Counts, Direct, Setup},
+};
+
+const HELLO: ProtocolId = ProtocolId::from_static("/septa-sim/hello");
+/// What the world is run for at once.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// How many peers there are, and how long they stay.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Nodes that listen, at least 1. Each peer keeps a connection to one of them.
+    pub hubs: usize,
+    /// Nodes that dial.
+    pub peers: usize,
+    /// Virtual time from the first dial to the end.
+    pub length: Duration,
+    /// The ciphers of all nodes.
+    pub provider: Arc<dyn Provider>,
+    /// Whether the nodes are [checked](Direct::checked) on the way.
+    pub is_checked: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hubs: 4,
+            peers: 1000,
+            length: Duration::from_secs(120),
+            provider: Arc::new(FastCrypto),
+            is_checked: false,
+        }
+    }
+}
+
+/// What the hubs have seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Peers that have said hello, which each does once, when it is connected.
+    pub hellos: u64,
+    /// What has happened to the connections.
+    pub counts: Counts,
+}
+
+/// Lets the peers connect, say hello once, and stay.
+///
+/// # Errors
+/// A connection was lost.
+pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Failed> {
+    let crowd = Crowd::start(simulation, options)?;
+    let until = simulation.now().saturating_add(options.length);
+    while simulation.now() < until {
+        crowd.run_for(simulation, SLICE.min(until.saturating_duration_since(simulation.now())))?;
+    }
+    let counts = outcome(&crowd.direct, Ok(()))?;
+    Ok(Outcome { hellos: crowd.hellos(), counts })
+}
+
+/// A crowd that runs in a world.
+#[derive(Debug)]
+pub struct Crowd {
+    direct: Direct,
+    hellos: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    /// Starts hubs and peers. They find each other as the world runs.
+    ///
+    /// # Errors
+    /// The configuration of a hub does not work.
+    pub fn start(simulation: &Simulation, options: &Options) -> Result<Self, Failed> {
+        let direct = if options.is_checked { Direct::checked() } else { Direct::new() };
+        let hellos = Arc::new(AtomicU64::new(0));
+        let addr = |number: usize| {
+            let host = u32::try_from(number + 1).unwrap_or(u32::MAX);
+            SocketAddr::new(simulation.ip(host), 4001)
+        };
+        let setup =
+            |number: usize| Setup { provider: options.provider.clone(), ..Setup::serving(identity(number), &[HELLO]) };
+        let hubs: Vec<PeerId> = (0..options.hubs).map(|number| identity(number).peer_id()).collect();
+        for number in 0..options.hubs {
+            let setup = Setup { listen: vec![addr(number)], node: for_crowds(options.peers), ..setup(number) };
+            let host = simulation.host(&format!("hub {number}"));
+            direct.start(&host, setup, Member { hub: None, hellos: hellos.clone() })?;
+        }
+        for number in options.hubs..options.hubs + options.peers {
+            let hub = number % options.hubs;
+            let member =
+                Member { hub: Some((hubs[hub], Multiaddr::from_socket_addr(addr(hub)))), hellos: hellos.clone() };
+            direct.start(&simulation.host(&format!("peer {number}")), setup(number), member)?;
+        }
+        Ok(Self { direct, hellos })
+    }
+
+    /// Lets the world go on for so long.
+    ///
+    /// # Errors
+    /// Something happened that never should.
+    pub fn run_for(&self, simulation: &Simulation, duration: Duration) -> Result<(), Failed> {
+        outcome(&self.direct, simulation.block_on(simulation.sleep(duration))).map(drop)
+    }
+
+    /// Peers that have said hello until now.
+    pub fn hellos(&self) -> u64 {
+        self.hellos.load(Ordering::Relaxed)
+    }
+}
+
+/// Room for so many connections.
+fn for_crowds(peers: usize) -> node::Config {
+    let all = peers.saturating_mul(2).max(1024);
+    let crowds = |limits: RateLimits| RateLimits {
+        overall: Rate { burst: u32::try_from(all).unwrap_or(u32::MAX), interval: Duration::from_millis(1) },
+        max_prefixes: all,
+        ..limits
+    };
+    let config = node::Config::default();
+    node::Config {
+        max_connections: all,
+        max_inbound: all,
+        max_pending_inbound: all,
+        max_prefixes: all,
+        high_watermark: all,
+        low_watermark: all,
+        connect_rates: crowds(config.connect_rates),
+        handshake_rates: crowds(config.handshake_rates),
+        ..config
+    }
+}
+
+/// A hub, or a peer that has one.
+struct Member {
+    hub: Option<(PeerId, Multiaddr)>,
+    hellos: Arc<AtomicU64>,
+}
+
+impl Application for Member {
+    fn started(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        if let Some((peer, addr)) = self.hub.take()
+            && let Err(error) = cx.node().add_peer(now, peer, &[addr], Intent::Persistent)
+        {
+            cx.report(format!("the peer cannot be added: {error}"));
+        }
+    }
+
+    fn connection_event(&mut self, cx: &mut Context<'_>, _id: ConnectionId, connection: &mut Connection, event: Event) {
+        match event {
+            Event::Ready if connection.role() == Role::Dialer => {
+                let said = connection.open(cx.now(), &[HELLO]).map(|stream| {
+                    let finished = connection.stream(stream).finish();
+                    connection.stream(stream).release();
+                    finished
+                });
+                if !matches!(said, Ok(Ok(()))) {
+                    cx.report(format!("hello cannot be said: {said:?}"));
+                }
+            }
+            Event::Incoming => {
+                while let Some(stream) = connection.accept() {
+                    let _ = connection.stream(stream).finish();
+                    connection.stream(stream).release();
+                    self.hellos.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Event::Closed => cx.report(format!("the connection was closed: {:?}", connection.close_reason())),
+            _ => {}
+        }
+    }
+}
