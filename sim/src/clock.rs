@@ -1,104 +1,270 @@
-//! Virtual time and the timers that wait for it.
+//! The clocks of a host, and the timers that go by them.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use septa_core::Instant;
+use septa_core::{Instant, SeedStream};
 use septa_driver::runtime::Timer;
 
-/// Time stands still until [`advance`](Clock::advance).
-#[derive(Debug)]
-pub(crate) struct Clock(Mutex<State>);
+use crate::{
+    fired::Fired,
+    network::HostId,
+    plan::FaultKind,
+    schedule::{Alarm, AlarmId, Schedule},
+    stats::Counters,
+};
 
-#[derive(Debug)]
+const MILLION: u128 = 1_000_000;
+/// When the simulation begins, by the calendar: 2020. So there is room to be set back.
+const CALENDAR: Duration = Duration::from_secs(1_577_836_800);
+
+/// What a host takes for the time. It goes with true time until a fault touches it.
+pub(crate) struct Clock {
+    schedule: Arc<Schedule>,
+    fired: Arc<Fired>,
+    counters: Arc<Counters>,
+    host: HostId,
+    state: Mutex<State>,
+}
+
 struct State {
-    now: Instant,
-    /// Ordered by deadline, then by when they were armed.
-    waiting: BTreeMap<(Instant, u64), Waker>,
-    next_key: u64,
+    luck: SeedStream,
+    /// At this true time the clock showed that, and it has gone at one rate since.
+    since: (Instant, Instant),
+    rate: Rate,
+    /// How many faults let it stand still.
+    pauses: u32,
+    /// In true time: when the first of them began.
+    paused_at: Instant,
+    /// Parts per million, of all faults that let it drift together.
+    ppm: i64,
+    /// How far ahead the calendar is, in seconds.
+    calendar: i64,
+    /// By how much alarms are late at most, once for each fault.
+    lateness: Vec<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rate {
+    True,
+    Standing,
+    /// So many millionths of true time.
+    Millionths(u128),
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(State { now: Instant::EPOCH, waiting: BTreeMap::new(), next_key: 0 }))
+    pub(crate) fn new(
+        schedule: Arc<Schedule>,
+        fired: Arc<Fired>,
+        counters: Arc<Counters>,
+        host: HostId,
+        luck: SeedStream,
+    ) -> Self {
+        let state = State {
+            luck,
+            since: (Instant::EPOCH, Instant::EPOCH),
+            rate: Rate::True,
+            pauses: 0,
+            paused_at: Instant::EPOCH,
+            ppm: 0,
+            calendar: 0,
+            lateness: Vec::new(),
+        };
+        Self { schedule, fired, counters, host, state: Mutex::new(state) }
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.lock(|state| state.now)
+        let now = self.schedule.now();
+        self.lock(|state| state.shown_at(now))
     }
 
-    /// Jumps to the next deadline and wakes who waits for it. False if nobody waits.
-    pub(crate) fn advance(&self) -> bool {
-        let due: Vec<Waker> = self.lock(|state| {
-            let Some((&(deadline, _), _)) = state.waiting.first_key_value() else { return Vec::new() };
-            state.now = state.now.max(deadline);
-            let later = state.waiting.split_off(&(deadline, u64::MAX));
-            std::mem::replace(&mut state.waiting, later).into_values().collect()
+    /// The time since 1970 by the calendar of the host.
+    pub(crate) fn unix_time(&self) -> Duration {
+        let ran = self.now().saturating_duration_since(Instant::EPOCH).saturating_add(CALENDAR);
+        let ahead = self.lock(|state| state.calendar);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { ran.saturating_sub(by) } else { ran.saturating_add(by) }
+    }
+
+    /// Stands still until it is [resumed](Self::resume) as often.
+    pub(crate) fn pause(&self) {
+        self.set(|state, now| {
+            if state.pauses == 0 {
+                state.paused_at = now;
+            }
+            state.pauses += 1;
         });
-        let any = !due.is_empty();
-        due.into_iter().for_each(Waker::wake);
-        any
+        self.fired.add(FaultKind::ClockPause);
     }
 
-    fn wait(&self, deadline: Instant, waker: Waker) -> (Instant, u64) {
+    /// Jumps ahead by the time for which it stood still, once nothing stops it any more.
+    pub(crate) fn resume(&self) {
+        self.set(|state, now| {
+            state.pauses = state.pauses.saturating_sub(1);
+            if state.pauses == 0 {
+                let missed = now.saturating_duration_since(state.paused_at);
+                state.since.1 = state.since.1.saturating_add(missed);
+            }
+        });
+    }
+
+    /// Runs faster, or slower, by so many parts per million.
+    pub(crate) fn drift(&self, ppm: i32) {
+        self.set(|state, _| state.ppm = state.ppm.saturating_add(ppm.into()));
+        if ppm != 0 {
+            self.fired.add(FaultKind::ClockDrift);
+        }
+    }
+
+    /// What [`drift`](Self::drift) has done is over. What the clock has gained or lost stays so.
+    pub(crate) fn stop_drift(&self, ppm: i32) {
+        self.set(|state, _| state.ppm = state.ppm.saturating_sub(ppm.into()));
+    }
+
+    pub(crate) fn jump(&self, seconds: i64) {
+        self.lock(|state| state.calendar = state.calendar.saturating_add(seconds));
+        if seconds != 0 {
+            self.fired.add(FaultKind::CalendarJump);
+        }
+    }
+
+    /// Alarms that are set from now on go off late, by a time drawn up to this.
+    pub(crate) fn be_late(&self, by: Duration) {
+        self.lock(|state| state.lateness.push(by));
+    }
+
+    pub(crate) fn be_punctual(&self, by: Duration) {
         self.lock(|state| {
-            state.next_key += 1;
-            let key = (deadline, state.next_key);
-            state.waiting.insert(key, waker);
-            key
-        })
+            if let Some(place) = state.lateness.iter().position(|other| *other == by) {
+                state.lateness.remove(place);
+            }
+        });
     }
 
-    fn forget(&self, key: (Instant, u64)) {
-        drop(self.lock(|state| state.waiting.remove(&key)));
+    fn set(&self, change: impl FnOnce(&mut State, Instant)) {
+        let now = self.schedule.now();
+        let (since, rate) = self.lock(|state| {
+            state.since = (now, state.shown_at(now));
+            change(state, now);
+            state.rate = state.rate();
+            (state.since, state.rate)
+        });
+        self.schedule.move_alarms(self.host, |deadline| true_time(since, rate, deadline));
+    }
+
+    fn set_alarm(&self, deadline: Instant, waker: Waker) -> AlarmId {
+        let (at, late) = self.lock(|state| {
+            let late = state.draw_lateness();
+            (true_time(state.since, state.rate, deadline), late)
+        });
+        let alarm = Alarm { waker, host: self.host, deadline, is_late: !late.is_zero() };
+        self.schedule.set(at.map(|at| at.saturating_add(late)), alarm)
     }
 
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl State {
+    fn rate(&self) -> Rate {
+        match (self.pauses, self.ppm) {
+            (0, 0) => Rate::True,
+            // A clock that runs backwards, or a thousand times too slow, is not one that drifts.
+            (0, ppm) => Rate::Millionths(u128::try_from(ppm.saturating_add(1_000_000)).unwrap_or(0).max(1_000)),
+            _ => Rate::Standing,
+        }
+    }
+
+    /// What the clock shows at a true time that is not before the last change.
+    fn shown_at(&self, now: Instant) -> Instant {
+        let passed = now.saturating_duration_since(self.since.0);
+        match self.rate {
+            Rate::True => self.since.1.saturating_add(passed),
+            Rate::Standing => self.since.1,
+            Rate::Millionths(rate) => {
+                self.since.1.saturating_add(nanos(passed.as_nanos().saturating_mul(rate) / MILLION))
+            }
+        }
+    }
+
+    fn draw_lateness(&mut self) -> Duration {
+        match self.lateness.iter().max().map_or(0, Duration::as_nanos) {
+            0 => Duration::ZERO,
+            most => nanos(u128::from(self.luck.next_u64()) % (most + 1)),
+        }
+    }
+}
+
+/// The first true time at which a clock shows `deadline`, if it ever does at this rate.
+fn true_time(since: (Instant, Instant), rate: Rate, deadline: Instant) -> Option<Instant> {
+    let left = deadline.saturating_duration_since(since.1);
+    let takes = match rate {
+        Rate::True => left,
+        Rate::Standing if left.is_zero() => left,
+        Rate::Standing => return None,
+        Rate::Millionths(rate) => nanos((left.as_nanos().saturating_mul(MILLION)).div_ceil(rate)),
+    };
+    Some(since.0.saturating_add(takes))
+}
+
+fn nanos(nanos: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// A timer in virtual time.
 pub(crate) struct SimTimer {
     clock: Arc<Clock>,
     deadline: Option<Instant>,
-    waiting: Option<(Instant, u64)>,
+    alarm: Option<AlarmId>,
+    /// It was said that the deadline has come.
+    has_fired: bool,
 }
 
 impl SimTimer {
     pub(crate) fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, deadline: None, waiting: None }
+        Self { clock, deadline: None, alarm: None, has_fired: false }
     }
 
-    fn stop_waiting(&mut self) {
-        if let Some(key) = self.waiting.take() {
-            self.clock.forget(key);
+    fn stop_alarm(&mut self) {
+        if let Some(id) = self.alarm.take() {
+            self.clock.schedule.stop(id);
         }
     }
 }
 
 impl Timer for SimTimer {
     fn reset(&mut self, deadline: Option<Instant>) {
-        self.stop_waiting();
-        self.deadline = deadline.filter(|deadline| *deadline != Instant::NEVER);
+        let deadline = deadline.filter(|deadline| *deadline != Instant::NEVER);
+        self.has_fired = false;
+        if self.deadline != deadline {
+            self.stop_alarm();
+            self.deadline = deadline;
+        }
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stop_waiting();
         let Some(deadline) = self.deadline else { return Poll::Pending };
         if deadline <= self.clock.now() {
+            self.stop_alarm();
+            if !std::mem::replace(&mut self.has_fired, true) {
+                self.clock.counters.add_timer();
+            }
             return Poll::Ready(());
         }
-        self.waiting = Some(self.clock.wait(deadline, cx.waker().clone()));
+        if !self.alarm.as_ref().is_some_and(|id| self.clock.schedule.is_set_for(id, cx.waker())) {
+            self.stop_alarm();
+            self.alarm = Some(self.clock.set_alarm(deadline, cx.waker().clone()));
+        }
         Poll::Pending
     }
 }
 
 impl Drop for SimTimer {
     fn drop(&mut self) {
-        self.stop_waiting();
+        self.stop_alarm();
     }
 }

@@ -1,32 +1,29 @@
-//! Tasks, and in which order they run.
+//! Tasks.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
 };
 
-use septa_core::{Seed, SeedStream};
 use septa_driver::runtime::BoxFuture;
 
-/// Which of the tasks that can run is run next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Order {
-    /// The one that was woken first.
-    Fifo,
-    /// Any, drawn from the seed. Finds what depends on luck.
-    Seeded,
-}
+use crate::{network::HostId, schedule::Schedule};
 
 /// The task that [`Simulation::block_on`](crate::Simulation::block_on) waits for.
 pub(crate) const MAIN: TaskId = 0;
 
+/// Counted from 1; 0 is [`MAIN`].
 pub(crate) type TaskId = u64;
 
 pub(crate) struct Executor {
-    ready: Arc<Ready>,
+    schedule: Arc<Schedule>,
+    main: Arc<TaskWaker>,
     tasks: Mutex<Tasks>,
 }
 
@@ -38,34 +35,41 @@ struct Tasks {
 }
 
 struct Task {
+    host: HostId,
     name: String,
+    /// Wakes it, and knows whether somebody has.
+    is_due: Arc<TaskWaker>,
     waker: Waker,
     /// `None` while it runs.
     future: Option<BoxFuture<'static, ()>>,
 }
 
 impl Executor {
-    pub(crate) fn new(order: Order, seed: Seed) -> Self {
-        Self { ready: Arc::new(Ready::new(order, seed)), tasks: Mutex::default() }
+    pub(crate) fn new(schedule: Arc<Schedule>) -> Self {
+        let main = TaskWaker::new(MAIN, &schedule);
+        Self { schedule, main, tasks: Mutex::default() }
     }
 
-    pub(crate) fn spawn(&self, name: String, future: BoxFuture<'static, ()>) {
-        let id = self.lock(|tasks| {
+    /// Host 0 is nobody's: a crash does not end the task.
+    pub(crate) fn spawn(&self, host: HostId, name: String, future: BoxFuture<'static, ()>) {
+        let is_due = self.lock(|tasks| {
             tasks.last_id += 1;
-            let waker = self.waker(tasks.last_id);
-            tasks.live.insert(tasks.last_id, Task { name, waker, future: Some(future) });
-            tasks.last_id
+            let is_due = TaskWaker::new(tasks.last_id, &self.schedule);
+            let (waker, future) = (is_due.clone().into(), Some(future));
+            tasks.live.insert(tasks.last_id, Task { host, name, is_due: is_due.clone(), waker, future });
+            is_due
         });
-        self.ready.push(id);
+        is_due.wake_by_ref();
     }
 
-    /// The next task to run: removed from the queue.
-    pub(crate) fn next(&self) -> Option<TaskId> {
-        self.ready.pop()
+    /// Wakes the main task.
+    pub(crate) fn main_waker(&self) -> Waker {
+        self.main.clone().into()
     }
 
-    pub(crate) fn waker(&self, id: TaskId) -> Waker {
-        Waker::from(Arc::new(TaskWaker { id, ready: self.ready.clone() }))
+    /// The main task is about to run.
+    pub(crate) fn begin_main(&self) {
+        self.main.is_scheduled.store(false, Ordering::Relaxed);
     }
 
     /// Polls a task once. A panic ends that task alone and is kept for
@@ -73,6 +77,7 @@ impl Executor {
     pub(crate) fn run(&self, id: TaskId) {
         let Some((waker, mut future)) = self.lock(|tasks| {
             let task = tasks.live.get_mut(&id)?;
+            task.is_due.is_scheduled.store(false, Ordering::Relaxed);
             Some((task.waker.clone(), task.future.take()?))
         }) else {
             return;
@@ -109,8 +114,39 @@ impl Executor {
         }
     }
 
+    /// Drops all tasks of a host, as a crash does. None of them may be running.
+    pub(crate) fn end_host(&self, host: HostId) {
+        let ended: Vec<Task> = self.lock(|tasks| {
+            let of_host: Vec<TaskId> =
+                tasks.live.iter().filter(|(_, task)| task.host == host).map(|(id, _)| *id).collect();
+            of_host.iter().filter_map(|id| tasks.live.remove(id)).collect()
+        });
+        for task in ended {
+            let name = task.name.clone();
+            self.contain(|| format!("{name}, when it was ended"), Box::new(move || drop(task)));
+        }
+    }
+
+    /// Wakes every task of a host that nobody has woken. Returns how many there were.
+    pub(crate) fn wake_host(&self, host: HostId) -> u64 {
+        let idle = |task: &&Task| task.host == host && !task.is_due.is_scheduled.load(Ordering::Relaxed);
+        let wakers: Vec<Waker> =
+            self.lock(|tasks| tasks.live.values().filter(idle).map(|task| task.waker.clone()).collect());
+        wakers.iter().for_each(Waker::wake_by_ref);
+        wakers.len() as u64
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.lock(|tasks| tasks.live.values().map(|task| task.name.clone()).collect())
+    }
+
+    /// How many tasks of a host are alive.
+    pub(crate) fn count_of(&self, host: HostId) -> usize {
+        self.lock(|tasks| tasks.live.values().filter(|task| task.host == host).count())
+    }
+
+    pub(crate) fn has_panics(&self) -> bool {
+        self.lock(|tasks| !tasks.panics.is_empty())
     }
 
     pub(crate) fn take_panics(&self) -> Vec<(String, String)> {
@@ -144,49 +180,27 @@ fn message(payload: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Tasks that were woken and have not run since. Each is in here at most once.
-struct Ready(Mutex<ReadyState>);
-
-struct ReadyState {
-    queue: VecDeque<TaskId>,
-    queued: BTreeSet<TaskId>,
-    luck: Option<SeedStream>,
-}
-
-impl Ready {
-    fn new(order: Order, mut seed: Seed) -> Self {
-        let luck = (order == Order::Seeded).then(|| seed.public_stream());
-        Self(Mutex::new(ReadyState { queue: VecDeque::new(), queued: BTreeSet::new(), luck }))
-    }
-
-    fn push(&self, id: TaskId) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.queued.insert(id) {
-            state.queue.push_back(id);
-        }
-    }
-
-    fn pop(&self) -> Option<TaskId> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let length = state.queue.len() as u64;
-        let index = state.luck.as_mut().filter(|_| length > 1).map_or(0, |luck| luck.next_u64() % length);
-        let id = state.queue.remove(usize::try_from(index).unwrap_or(0))?;
-        state.queued.remove(&id);
-        Some(id)
-    }
-}
-
 struct TaskWaker {
     id: TaskId,
-    ready: Arc<Ready>,
+    /// It is in the schedule, once.
+    is_scheduled: AtomicBool,
+    schedule: Arc<Schedule>,
+}
+
+impl TaskWaker {
+    fn new(id: TaskId, schedule: &Arc<Schedule>) -> Arc<Self> {
+        Arc::new(Self { id, is_scheduled: AtomicBool::new(false), schedule: schedule.clone() })
+    }
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.ready.push(self.id);
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ready.push(self.id);
+        if !self.is_scheduled.swap(true, Ordering::Relaxed) {
+            self.schedule.run(self.id);
+        }
     }
 }

@@ -1,54 +1,64 @@
 //! One host of the simulation, as its programs see it.
 
-use std::{
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use septa_core::{Instant, Seed};
+use septa_core::{Instant, Seed, crypto::Provider};
 use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 
-use crate::{
-    clock::SimTimer,
-    network::{Dialed, HostId},
-    simulation::World,
-};
+use crate::{clock::SimTimer, machine::Machine, network::Dialed, world::World};
 
+/// A host in one of its lives. When that is over, nothing that is asked of it happens.
 pub(crate) struct Host {
-    pub(crate) world: Arc<World>,
-    pub(crate) id: HostId,
-    pub(crate) name: String,
-    pub(crate) seed: Mutex<Seed>,
+    world: Arc<World>,
+    machine: Arc<Machine>,
+    life: u32,
+}
+
+impl Host {
+    pub(crate) fn new(world: Arc<World>, machine: Arc<Machine>, life: u32) -> Self {
+        Self { world, machine, life }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.machine.life() == self.life
+    }
+
+    fn check_alive(&self) -> io::Result<()> {
+        if self.is_alive() { Ok(()) } else { Err(io::ErrorKind::NetworkDown.into()) }
+    }
 }
 
 impl Runtime for Host {
     fn now(&self) -> Instant {
-        self.world.clock.now()
+        self.machine.clock.now()
     }
 
-    /// The simulation begins in 1970.
+    /// The simulation begins in 2020.
     fn unix_time(&self) -> Duration {
-        self.world.clock.now().saturating_duration_since(Instant::EPOCH)
+        self.machine.clock.unix_time()
     }
 
     fn timer(&self) -> Box<dyn Timer> {
-        Box::new(SimTimer::new(self.world.clock.clone()))
+        Box::new(SimTimer::new(self.machine.clock.clone()))
     }
 
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>) {
-        self.world.executor.spawn(format!("{}: {name}", self.name), task);
+        if self.is_alive() {
+            self.world.executor.spawn(self.machine.id, format!("{}: {name}", self.machine.name), task);
+        }
     }
 
     /// Takes no time here. A panic is kept, as that of a task is.
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        self.world.executor.contain(|| format!("{}: blocking work", self.name), work);
+        if self.is_alive() {
+            self.world.executor.contain(|| format!("{}: blocking work", self.machine.name), work);
+        }
     }
 
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Socket>> {
-        let (network, id) = (self.world.network.clone(), self.id);
+        let (network, id, alive) = (self.world.network.clone(), self.machine.id, self.check_alive());
         Box::pin(async move {
+            alive?;
             match network.connect(id, addr)? {
                 Dialed::Connected(socket) => Ok(socket),
                 Dialed::Hanging => std::future::pending().await,
@@ -57,8 +67,11 @@ impl Runtime for Host {
     }
 
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Acceptor>>> {
-        let (network, id) = (self.world.network.clone(), self.id);
-        Box::pin(async move { network.listen(id, addr).map(|acceptor| Box::new(acceptor) as Box<dyn Acceptor>) })
+        let (network, id, alive) = (self.world.network.clone(), self.machine.id, self.check_alive());
+        Box::pin(async move {
+            alive?;
+            network.listen(id, addr).map(|acceptor| Box::new(acceptor) as Box<dyn Acceptor>)
+        })
     }
 
     fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
@@ -67,12 +80,16 @@ impl Runtime for Host {
     }
 
     fn seed(&self) -> Seed {
-        self.seed.lock().unwrap_or_else(PoisonError::into_inner).child("runtime")
+        self.machine.draw_seed()
+    }
+
+    fn provider(&self) -> Arc<dyn Provider> {
+        self.world.provider()
     }
 }
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Host({})", self.name)
+        write!(f, "Host({})", self.machine.name)
     }
 }

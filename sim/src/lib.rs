@@ -19,22 +19,35 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod crypto;
 mod executor;
+mod fast_crypto;
 mod fired;
 mod host;
+mod invariant;
 mod link;
+mod machine;
 mod network;
 mod pipe;
 pub mod plan;
 mod player;
+mod schedule;
 mod shrink;
 mod simulation;
 mod socket;
+mod stats;
+mod storage;
 mod trace;
+mod world;
 
-pub use executor::Order;
+pub use crypto::Crypto;
+pub use fast_crypto::FastCrypto;
+pub use invariant::{Broken, Referee};
 pub use link::{Cut, LinkOptions};
+pub use machine::Boot;
 pub use player::Unplayable;
+pub use schedule::Order;
 pub use shrink::minimize;
-pub use simulation::{Panicked, Simulation, Stalled};
+pub use simulation::{DEFAULT_MAX_STEPS, Panicked, Simulation, Stalled};
+pub use stats::Stats;
 pub use trace::TraceHash;

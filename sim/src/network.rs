@@ -18,6 +18,7 @@ use crate::{
     pipe::Pipe,
     plan::{DialFault, FaultKind},
     socket::{self, with},
+    stats::Counters,
     trace::Trace,
 };
 
@@ -29,9 +30,11 @@ const FIRST_FREE_PORT: u16 = 49152;
 pub(crate) type HostId = u32;
 
 pub(crate) struct Network {
+    /// True time: what is on its way knows no other.
     pub(crate) clock: Arc<Clock>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) fired: Arc<Fired>,
+    pub(crate) counters: Arc<Counters>,
     state: Mutex<State>,
 }
 
@@ -89,7 +92,13 @@ enum Behind {
 }
 
 impl Network {
-    pub(crate) fn new(clock: Arc<Clock>, trace: Arc<Trace>, seed: Seed) -> Self {
+    pub(crate) fn new(
+        clock: Arc<Clock>,
+        trace: Arc<Trace>,
+        fired: Arc<Fired>,
+        counters: Arc<Counters>,
+        seed: Seed,
+    ) -> Self {
         let state = State {
             seed,
             options: LinkOptions::default(),
@@ -102,7 +111,7 @@ impl Network {
             stalls: Vec::new(),
             dial_faults: Vec::new(),
         };
-        Self { clock, trace, fired: Arc::default(), state: Mutex::new(state) }
+        Self { clock, trace, fired, counters, state: Mutex::new(state) }
     }
 
     pub(crate) fn set_options(&self, options: LinkOptions) {
@@ -210,14 +219,16 @@ impl Network {
         let (dialed, behind) = self.lock(|state| {
             let to = if remote.ip().is_loopback() { Some(host) } else { host_at(remote.ip()) };
             let to = to.ok_or(io::ErrorKind::HostUnreachable)?;
-            let fault = state.dial_faults.iter().find(|(faulty, _)| *faulty == to).map(|(_, how)| *how);
+            // Nothing stands between a host and itself.
+            let strikes = |(faulty, _): &&(HostId, DialFault)| *faulty == to && host != to;
+            let fault = state.dial_faults.iter().find(strikes).map(|(_, how)| *how);
             if let Some(how) = fault {
                 self.fired.add(how.kind());
             }
             match fault {
                 Some(DialFault::Refused) => return Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
                 Some(DialFault::Unreachable) => return Err(io::ErrorKind::HostUnreachable.into()),
-                Some(DialFault::Hanging) => return Ok((Dialed::Hanging, None)),
+                Some(DialFault::Hanging | DialFault::Nat) => return Ok((Dialed::Hanging, None)),
                 Some(DialFault::BacklogFull) | None => {}
             }
             let local_ip = if remote.ip().is_loopback() { remote.ip() } else { ip_of(host, remote.is_ipv6()) };
@@ -268,6 +279,7 @@ impl State {
         (to, remote): (HostId, SocketAddr),
     ) -> (Socket, Socket) {
         self.last_connection += 2;
+        network.counters.add_connection();
         let (there, back) = (self.pipe(network, from, to), self.pipe(network, to, from));
         self.wires.retain(|wire| wire.pipe.strong_count() > 0);
         let id = self.last_connection;

@@ -4,47 +4,52 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
-use septa_core::{Instant, Seed};
+use septa_core::{Instant, Seed, crypto::Provider};
 use septa_driver::runtime::Runtime;
 
 use crate::{
-    clock::{Clock, SimTimer},
-    executor::{Executor, MAIN, Order},
+    executor::MAIN,
     host::Host,
+    invariant::{Broken, Invariant, Referee},
     link::LinkOptions,
-    network::{HostId, Network, ip_of},
-    plan::{FaultKind, Timed},
+    machine::Boot,
+    network::ip_of,
+    plan::{FaultKind, Plan, Timed},
     player::{Player, Unplayable},
-    trace::{Kind, Trace, TraceHash},
+    schedule::{Due, Order},
+    stats::Stats,
+    trace::{Kind, TraceHash},
+    world::{NOBODY, World},
 };
 
-/// Task runs after which [`Simulation::block_on`] gives up: tasks that wake each other for ever would
-/// otherwise hang a test.
-const MAX_STEPS: u64 = 2_000_000;
+/// Steps after which [`Simulation::block_on`] gives up, unless it is told otherwise: tasks that wake each other for ever
+/// would otherwise hang a test.
+pub const DEFAULT_MAX_STEPS: u64 = 2_000_000;
 
 /// A small world with its own time, network and luck.
 ///
-/// Hosts are made with [`host`](Self::host); each is a [`Runtime`] with the addresses
+/// Hosts are made with [`host`](Self::host) or [`boot`](Self::boot); each is a [`Runtime`] with the addresses
 /// [`ip`](Self::ip), `127.0.0.1` and `::1`. Dropping the simulation drops every task in it.
 pub struct Simulation {
     world: Arc<World>,
-    hosts: Mutex<(Seed, HostId)>,
+    state: Mutex<State>,
 }
 
-pub(crate) struct World {
-    pub(crate) clock: Arc<Clock>,
-    pub(crate) trace: Arc<Trace>,
-    pub(crate) network: Arc<Network>,
-    pub(crate) executor: Executor,
+struct State {
+    max_steps: u64,
+    is_panic_fatal: bool,
+    invariants: Vec<Invariant>,
+    players: Vec<Arc<Player>>,
 }
 
-/// Nothing can happen any more, and the awaited future is not done.
+/// The awaited future is not done, and will not be.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stalled {
@@ -54,12 +59,15 @@ pub enum Stalled {
         /// The tasks that wait, by name. The awaited future is not among them.
         tasks: Vec<String>,
     },
-    /// Tasks ran 2 million times without an end.
+    /// The most steps were made without an end.
     #[error("no end in sight; live tasks: {}", tasks.join(", "))]
     Endless {
         /// The live tasks by name.
         tasks: Vec<String>,
     },
+    /// Something is so that must never be.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// A spawned task panicked. The others went on.
@@ -81,20 +89,34 @@ impl Simulation {
     pub fn with_order(seed: u64, order: Order) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let mut root = Seed::from_bytes(bytes);
-        let (clock, trace) = (Arc::new(Clock::new()), Arc::new(Trace::new()));
-        let network = Arc::new(Network::new(clock.clone(), trace.clone(), root.child("network")));
-        let executor = Executor::new(order, root.child("executor"));
-        let world = Arc::new(World { clock, trace, network, executor });
-        Self { world, hosts: Mutex::new((root.child("hosts"), 0)) }
+        let world = Arc::new(World::new(order, Seed::from_bytes(bytes)));
+        let state =
+            State { max_steps: DEFAULT_MAX_STEPS, is_panic_fatal: false, invariants: Vec::new(), players: Vec::new() };
+        Self { world, state: Mutex::new(state) }
+    }
+
+    /// The world of a plan. Its faults do not strike before they are [played](Self::play).
+    pub fn of_plan(plan: &Plan) -> Self {
+        let simulation = Self::with_order(plan.seed, plan.order);
+        simulation.set_link(plan.link);
+        simulation.set_provider(plan.crypto.provider());
+        simulation
     }
 
     /// A new host.
     pub fn host(&self, name: &str) -> Arc<dyn Runtime> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.1 += 1;
-        let (seed, id) = (hosts.0.child(name), hosts.1);
-        Arc::new(Host { world: self.world.clone(), id, name: name.to_owned(), seed: Mutex::new(seed) })
+        Arc::new(Host::new(self.world.clone(), self.world.add_machine(name), 0))
+    }
+
+    /// A new host, on which `program` runs now and whenever the host starts again behind a crash. Returns its number.
+    pub fn boot<F>(&self, name: &str, program: impl Fn(Boot) -> F + Send + Sync + 'static) -> NonZeroU32
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let machine = self.world.add_machine(name);
+        machine.set_program(Arc::new(move |boot| Box::pin(program(boot))));
+        machine.boot(&self.world);
+        NonZeroU32::MIN.saturating_add(machine.id.saturating_sub(1))
     }
 
     /// The IPv4 address of the `number`-th host; the first is 1.
@@ -114,46 +136,136 @@ impl Simulation {
     /// Nothing can happen any more, or it never ends. The future is dropped.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stalled> {
         let mut future = pin!(future);
-        let waker = self.world.executor.waker(MAIN);
+        let waker = self.world.executor.main_waker();
         waker.wake_by_ref();
-        for _ in 0..MAX_STEPS {
-            match self.world.executor.next() {
-                Some(MAIN) => {
-                    self.world.trace.record(Kind::Run, self.now(), MAIN, &[]);
-                    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                        return Ok(output);
+        let (max_steps, is_panic_fatal) = self.lock(|state| (state.max_steps, state.is_panic_fatal));
+        for _ in 0..max_steps {
+            let Some(due) = self.world.schedule.next() else {
+                return Err(Stalled::Deadlock { tasks: self.live_tasks() });
+            };
+            let step = self.world.counters.add_step();
+            match due {
+                Due::Alarm(alarm) => {
+                    if alarm.is_late {
+                        self.world.fired.add(FaultKind::LateTimers);
+                    }
+                    alarm.waker.wake();
+                }
+                Due::Task(id) => {
+                    self.world.trace.record(Kind::Run, self.now(), id, &[]);
+                    if id == MAIN {
+                        self.world.executor.begin_main();
+                        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                            self.check(step, true)?;
+                            return Ok(output);
+                        }
+                    } else {
+                        self.world.executor.run(id);
+                    }
+                    self.world.crash_doomed();
+                    if is_panic_fatal && self.world.executor.has_panics() {
+                        self.blame_panics();
                     }
                 }
-                Some(id) => {
-                    self.world.trace.record(Kind::Run, self.now(), id, &[]);
-                    self.world.executor.run(id);
-                }
-                None if self.world.clock.advance() => {}
-                None => return Err(Stalled::Deadlock { tasks: self.live_tasks() }),
             }
+            self.check(step, false)?;
         }
         Err(Stalled::Endless { tasks: self.live_tasks() })
     }
 
+    /// Lets the world go on for so long.
+    ///
+    /// # Errors
+    /// As [`block_on`](Self::block_on).
+    pub fn run_for(&self, duration: Duration) -> Result<(), Stalled> {
+        self.block_on(self.sleep(duration))
+    }
+
+    /// Lets the world go on until `holds`, which is asked every `every`, for at most so long. Tells whether it does.
+    ///
+    /// # Errors
+    /// As [`block_on`](Self::block_on).
+    pub fn run_until(
+        &self,
+        within: Duration,
+        every: Duration,
+        mut holds: impl FnMut() -> bool,
+    ) -> Result<bool, Stalled> {
+        let deadline = self.now().saturating_add(within);
+        loop {
+            if holds() {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(self.now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.run_for(left.min(every))?;
+        }
+    }
+
+    /// How many steps one call may take: [`DEFAULT_MAX_STEPS`] unless it is set.
+    pub fn set_max_steps(&self, max_steps: u64) {
+        self.lock(|state| state.max_steps = max_steps);
+    }
+
+    /// A task that panics breaks an invariant from now on.
+    pub fn forbid_panics(&self) {
+        self.lock(|state| state.is_panic_fatal = true);
+    }
+
+    /// What must always be so: `holds` is asked every so many steps, and at the end of each call that runs the world. It
+    /// says what is wrong.
+    pub fn add_invariant(
+        &self,
+        name: &str,
+        every: u64,
+        holds: impl FnMut(Instant) -> Result<(), String> + Send + 'static,
+    ) {
+        self.lock(|state| state.invariants.push(Invariant::new(name, every, holds)));
+    }
+
+    /// With which tasks say that an invariant is broken.
+    pub fn referee(&self) -> Referee {
+        Referee::new(&self.world)
+    }
+
+    fn check(&self, step: u64, all: bool) -> Result<(), Broken> {
+        let now = self.now();
+        let broken = self.world.take_broken();
+        let (invariant, why) = match broken {
+            Some(broken) => broken,
+            None => {
+                let found = self.lock(|state| {
+                    let mut due = state.invariants.iter_mut().filter(|invariant| all || invariant.is_due(step));
+                    due.find_map(|invariant| invariant.check(now))
+                });
+                let Some(broken) = found else { return Ok(()) };
+                broken
+            }
+        };
+        Err(Broken { invariant, why, step, at: now })
+    }
+
+    fn blame_panics(&self) {
+        for Panicked { task, message } in self.take_panics() {
+            self.world.break_invariant("no task panics", format!("{task}: {message}"));
+        }
+    }
+
     /// Virtual time.
     pub fn now(&self) -> Instant {
-        self.world.clock.now()
+        self.world.schedule.now()
     }
 
     /// Waits in virtual time.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        let mut timer = SimTimer::new(self.world.clock.clone());
-        let deadline = self.now().saturating_add(duration);
-        async move {
-            use septa_driver::runtime::Timer;
-            timer.reset(Some(deadline));
-            std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
-        }
+        self.world.sleep(duration)
     }
 
     /// Spawns an application task.
     pub fn spawn(&self, name: &str, future: impl Future<Output = ()> + Send + 'static) {
-        self.world.executor.spawn(name.to_owned(), Box::pin(future));
+        self.world.executor.spawn(NOBODY, name.to_owned(), Box::pin(future));
     }
 
     /// The names of the tasks that have not ended.
@@ -200,21 +312,52 @@ impl Simulation {
     /// Has the faults of a plan strike from now on: its instants count from now. They are over when their time is.
     ///
     /// # Errors
-    /// One of them is none that strikes the network. Nothing was begun.
+    /// One of them strikes a host that there is not. Nothing was begun.
     pub fn play(&self, faults: &[Timed]) -> Result<(), Unplayable> {
-        let player = Player::new(self.world.network.clone(), self.now(), faults)?;
-        self.spawn("faults", player.run());
+        let player = Player::new(&self.world, faults)?;
+        self.spawn("faults", player.clone().run());
+        self.lock(|state| state.players.push(player));
         Ok(())
+    }
+
+    /// Ends the faults that last and calls off those to come.
+    pub fn heal(&self) {
+        let players = self.lock(|state| std::mem::take(&mut state.players));
+        players.iter().for_each(|player| player.stop());
     }
 
     /// How often faults of each kind have changed something until now.
     pub fn faults_fired(&self) -> BTreeMap<FaultKind, u64> {
-        self.world.network.fired.counts()
+        self.world.fired.counts()
+    }
+
+    /// How much has happened until now.
+    pub fn stats(&self) -> Stats {
+        self.world.counters.stats()
+    }
+
+    /// The cryptography of those who do not choose one. Pure Rust unless it is set.
+    pub fn set_provider(&self, provider: Arc<dyn Provider>) {
+        self.world.set_provider(provider);
+    }
+
+    /// Luck for the scenario itself: another seed each time.
+    pub fn draw_seed(&self, name: &str) -> Seed {
+        self.world.draw_seed(name)
+    }
+
+    /// How many tasks of a host have not ended.
+    pub fn tasks_of(&self, host: NonZeroU32) -> usize {
+        self.world.executor.count_of(host.get())
     }
 
     /// A hash over everything that ran and was sent until now, in order. Equal for equal seeds.
     pub fn trace(&self) -> TraceHash {
         self.world.trace.value()
+    }
+
+    fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

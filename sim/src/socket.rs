@@ -55,7 +55,12 @@ impl SocketReader for SimReader {
         }
         let now = self.end.network.clock.now();
         match with(&self.end.input, |pipe| pipe.read(cx, now, buffer)) {
-            Ok(Read::Bytes(count)) => Poll::Ready(Ok(count)),
+            Ok(Read::Bytes(count)) => {
+                if count > 0 {
+                    self.end.network.counters.add_delivery(count);
+                }
+                Poll::Ready(Ok(count))
+            }
             Ok(Read::Wait) => Poll::Pending,
             Ok(Read::NotBefore(arrives)) => {
                 self.arrival.reset(Some(arrives));

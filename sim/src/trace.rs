@@ -41,6 +41,16 @@ pub(crate) enum Kind {
     Send = 2,
     /// A socket ends its output, or is closed.
     End = 3,
+    /// A host starts.
+    Boot = 4,
+    /// A host goes down.
+    Crash = 5,
+    /// A fault strikes.
+    Fault = 6,
+    /// It is over.
+    FaultEnd = 7,
+    /// Somebody says that something has happened.
+    Note = 8,
 }
 
 /// SHA-256 over each entry in order. An entry tells its length, so that no two lists of entries hash the same bytes.

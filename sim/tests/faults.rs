@@ -239,10 +239,11 @@ fn where_too_many_wait_a_connection_is_made_and_ends_at_once() {
 }
 
 #[test]
-fn a_plan_that_the_network_cannot_play_is_refused_whole() {
+fn a_plan_that_strikes_a_host_that_there_is_not_is_refused_whole() {
     let simulation = Simulation::new(1);
-    let plan: Plan = "at 0s stall 1>2\nat 1s crash 1 new".parse().unwrap();
+    simulation.host("only");
+    let plan: Plan = "at 0s crash 1 new\nat 1s stall 1>2".parse().unwrap();
     let error = simulation.play(&plan.faults).unwrap_err();
-    assert_eq!(error.to_string(), "'crash 1 new' is no fault of the network");
+    assert_eq!(error.to_string(), "'stall 1>2' strikes a host that there is not");
     assert!(simulation.live_tasks().is_empty());
 }

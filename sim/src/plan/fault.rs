@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
-use super::text::{Words, Written, duration, number};
+use super::text::{Words, Written, duration, name_of, number};
 
 /// Something that goes wrong. Hosts are numbered from 1, in the order in which they were made.
 ///
@@ -132,6 +132,8 @@ pub enum DialFault {
     Hanging,
     /// The connection is made and reset: too many wait to be accepted.
     BacklogFull,
+    /// Nothing, as the host is behind a network address translator: only itself can dial.
+    Nat,
 }
 
 /// As whom a host comes back that has crashed.
@@ -171,6 +173,8 @@ pub enum FaultKind {
     DialHanging,
     /// [`DialFault::BacklogFull`].
     BacklogFull,
+    /// [`DialFault::Nat`].
+    Nat,
     /// [`Fault::Crash`].
     Crash,
     /// [`Fault::TornStore`].
@@ -187,11 +191,12 @@ pub enum FaultKind {
     SpuriousWakes,
 }
 
-const DIAL_FAULTS: [(&str, DialFault); 4] = [
+const DIAL_FAULTS: [(&str, DialFault); 5] = [
     ("refused", DialFault::Refused),
     ("unreachable", DialFault::Unreachable),
     ("hanging", DialFault::Hanging),
     ("backlog", DialFault::BacklogFull),
+    ("nat", DialFault::Nat),
 ];
 const RESTARTS: [(&str, Restart); 2] = [("same", Restart::Same), ("new", Restart::New)];
 
@@ -213,6 +218,23 @@ impl Fault {
             Self::LateTimers { .. } => FaultKind::LateTimers,
             Self::SpuriousWakes { .. } => FaultKind::SpuriousWakes,
         }
+    }
+
+    /// Those that it strikes: one or two.
+    pub fn hosts(&self) -> impl Iterator<Item = NonZeroU32> {
+        let (one, other) = match *self {
+            Self::Stall { from, to } | Self::Fin { from, to } | Self::Tamper { from, to, .. } => (from, Some(to)),
+            Self::Partition { one, other } | Self::Reset { one, other, .. } => (one, Some(other)),
+            Self::Dial { to, .. } => (to, None),
+            Self::Crash { host, .. }
+            | Self::TornStore { host, .. }
+            | Self::ClockPause { host }
+            | Self::CalendarJump { host, .. }
+            | Self::ClockDrift { host, .. }
+            | Self::LateTimers { host, .. }
+            | Self::SpuriousWakes { host } => (host, None),
+        };
+        std::iter::once(one).chain(other)
     }
 
     pub(super) fn read(words: &mut Words<'_>) -> Result<Self, String> {
@@ -287,16 +309,13 @@ impl DialFault {
             Self::Unreachable => FaultKind::DialUnreachable,
             Self::Hanging => FaultKind::DialHanging,
             Self::BacklogFull => FaultKind::BacklogFull,
+            Self::Nat => FaultKind::Nat,
         }
     }
 }
 
 fn signed(word: &str) -> Result<i64, String> {
     word.parse().map_err(|_| format!("'{word}' is no whole number"))
-}
-
-fn name_of<T: Copy + PartialEq>(choices: &'static [(&'static str, T)], choice: T) -> &'static str {
-    choices.iter().find(|(_, other)| *other == choice).map_or("", |(name, _)| name)
 }
 
 impl fmt::Display for Fault {

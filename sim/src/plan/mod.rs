@@ -9,6 +9,7 @@
 //! let text = "\
 //! seed 7
 //! order seeded
+//! crypto fast
 //! link capacity=4096 latency=20ms read=random:100
 //! at 1.5s for 300ms stall 1>2
 //! at 2s reset 1-2 after=65536
@@ -31,17 +32,26 @@ mod tests;
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use fault::{DialFault, Fault, FaultKind, Restart, Tamper};
-use text::{Words, Written};
+use text::{Words, Written, name_of};
 
-use crate::{LinkOptions, Order};
+use crate::{Crypto, LinkOptions, Order};
+
+const ORDERS: [(&str, Order); 2] = [("fifo", Order::Fifo), ("seeded", Order::Seeded)];
+const CRYPTO: [(&str, Crypto); 2] = [("fast", Crypto::Fast), ("real", Crypto::Real)];
 
 /// The faults of a run. See the [module](self).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
+    /// What is played, if it is one of the scenarios that have a name.
+    pub scenario: Option<String>,
+    /// With how many hosts, if not as many as usual.
+    pub nodes: Option<u32>,
     /// Everything that is drawn in the run comes from it.
     pub seed: u64,
     /// Which of the tasks that can run is run next.
     pub order: Order,
+    /// Whether ciphers are real.
+    pub crypto: Crypto,
     /// How connections behave.
     pub link: LinkOptions,
     /// What strikes when.
@@ -72,14 +82,25 @@ pub struct ParseError {
 impl Plan {
     /// One in which nothing goes wrong.
     pub fn calm(seed: u64) -> Self {
-        Self { seed, order: Order::Fifo, link: LinkOptions::default(), faults: Vec::new() }
+        Self {
+            scenario: None,
+            nodes: None,
+            seed,
+            order: Order::Fifo,
+            crypto: Crypto::Real,
+            link: LinkOptions::default(),
+            faults: Vec::new(),
+        }
     }
 
     fn read(&mut self, line: &str) -> Result<(), String> {
         let mut words = Words::new(line);
         match words.next()? {
+            "scenario" => self.scenario = Some(words.next()?.to_owned()),
+            "nodes" => self.nodes = Some(u32::try_from(words.number()?).map_err(|_| "there are too many nodes")?),
             "seed" => self.seed = words.number()?,
-            "order" => self.order = words.one_of(&[("fifo", Order::Fifo), ("seeded", Order::Seeded)])?,
+            "order" => self.order = words.one_of(&ORDERS)?,
+            "crypto" => self.crypto = words.one_of(&CRYPTO)?,
             "link" => self.link = text::read_link(&mut words)?,
             "at" => {
                 let at = words.duration()?;
@@ -109,12 +130,15 @@ impl FromStr for Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scenario) = &self.scenario {
+            writeln!(f, "scenario {scenario}")?;
+        }
+        if let Some(nodes) = self.nodes {
+            writeln!(f, "nodes {nodes}")?;
+        }
         writeln!(f, "seed {}", self.seed)?;
-        let order = match self.order {
-            Order::Fifo => "fifo",
-            Order::Seeded => "seeded",
-        };
-        writeln!(f, "order {order}")?;
+        writeln!(f, "order {}", name_of(&ORDERS, self.order))?;
+        writeln!(f, "crypto {}", name_of(&CRYPTO, self.crypto))?;
         if self.link != LinkOptions::default() {
             writeln!(f, "link{}", Written(&self.link))?;
         }

@@ -58,6 +58,7 @@ fn dial_fault() -> impl Strategy<Value = DialFault> {
         Just(DialFault::Unreachable),
         Just(DialFault::Hanging),
         Just(DialFault::BacklogFull),
+        Just(DialFault::Nat),
     ]
 }
 
@@ -86,14 +87,18 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 prop_compose! {
     fn plan()(
+        scenario in prop::option::of("[a-z][a-z0-9-]{0,20}"),
+        nodes in any::<Option<u32>>(),
         seed in any::<u64>(),
         is_seeded in any::<bool>(),
+        is_real in any::<bool>(),
         link in link(),
         faults in prop::collection::vec((duration(), duration(), fault()), 0..20),
     ) -> Plan {
         let faults = faults.into_iter().map(|(at, length, fault)| Timed { at, length, fault });
         let order = if is_seeded { Order::Seeded } else { Order::Fifo };
-        Plan { seed, order, link, faults: faults.collect() }
+        let crypto = if is_real { Crypto::Real } else { Crypto::Fast };
+        Plan { scenario, nodes, seed, order, crypto, link, faults: faults.collect() }
     }
 }
 

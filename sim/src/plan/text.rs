@@ -65,6 +65,11 @@ impl<'t> Words<'t> {
     }
 }
 
+/// How a choice is called.
+pub(super) fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], choice: T) -> &'static str {
+    choices.iter().find(|(_, other)| *other == choice).map_or("", |(name, _)| name)
+}
+
 pub(super) fn number(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("'{word}' is no whole number"))
 }

@@ -1,0 +1,309 @@
+//! What happens next.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+};
+
+use septa_core::{Instant, Seed, SeedStream};
+
+use crate::{executor::TaskId, network::HostId};
+
+/// Which of the things that happen at one instant happens first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// What was asked for first.
+    Fifo,
+    /// Any, drawn from the seed. Finds what depends on luck. Nothing is overtaken by more than 31 that were asked for
+    /// later: a runtime is not fair, but it does not let a task starve either.
+    Seeded,
+}
+
+/// By how many places in the order something may be put back.
+const MAX_DELAY: u64 = 32;
+
+/// Entries of the heap that lead nowhere any more and are left in it. Past this, and past as many as lead somewhere, they
+/// are taken out.
+const MAX_STALE: usize = 1024;
+
+/// Tasks that can run and alarms that are set, ordered by time, then by a tie-breaker, then by who came first.
+///
+/// Time stands still until [`next`](Self::next) finds nothing more at this instant.
+pub(crate) struct Schedule {
+    /// In nanoseconds. Beside the rest because it is read far more often.
+    now: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    heap: BinaryHeap<Reverse<Entry>>,
+    sequence: u64,
+    luck: Option<SeedStream>,
+    alarms: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    at: Instant,
+    tie: u64,
+    /// Never twice the same.
+    sequence: u64,
+    what: What,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Task(TaskId),
+    /// The alarm in this slot, if it is still the one with the sequence number of the entry.
+    Alarm(usize),
+}
+
+#[derive(Default)]
+struct Slot {
+    /// That of its entry; 0 if there is none.
+    sequence: u64,
+    alarm: Option<Alarm>,
+}
+
+/// Wakes somebody at an instant.
+#[derive(Clone)]
+pub(crate) struct Alarm {
+    pub(crate) waker: Waker,
+    /// Whose clock it goes by; 0 is true time.
+    pub(crate) host: HostId,
+    /// By that clock.
+    pub(crate) deadline: Instant,
+    /// It goes off later than that, because a fault says so.
+    pub(crate) is_late: bool,
+}
+
+/// Names an alarm that was set. Not to be used after it was stopped.
+#[derive(Debug)]
+pub(crate) struct AlarmId(usize);
+
+/// What happens now.
+pub(crate) enum Due {
+    /// A task runs.
+    Task(TaskId),
+    /// An alarm goes off, and is no longer set.
+    Alarm(Alarm),
+}
+
+impl Schedule {
+    pub(crate) fn new(order: Order, mut seed: Seed) -> Self {
+        let luck = (order == Order::Seeded).then(|| seed.public_stream());
+        let state = State { heap: BinaryHeap::new(), sequence: 0, luck, alarms: Vec::new(), free: Vec::new() };
+        Self { now: AtomicU64::new(Instant::EPOCH.as_nanos()), state: Mutex::new(state) }
+    }
+
+    /// True time.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_nanos(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Lets a task run at this instant. The caller sees to it that it is in here only once.
+    pub(crate) fn run(&self, task: TaskId) {
+        self.lock(|state| state.push(self.now(), What::Task(task)));
+    }
+
+    /// The next thing that happens, to whose time the clock moves on. `None` if nothing is to happen.
+    pub(crate) fn next(&self) -> Option<Due> {
+        self.lock(|state| {
+            while let Some(Reverse(entry)) = state.heap.pop() {
+                let due = match entry.what {
+                    What::Task(task) => Due::Task(task),
+                    What::Alarm(slot) => match state.go_off(slot, entry.sequence) {
+                        Some(alarm) => Due::Alarm(alarm),
+                        None => continue,
+                    },
+                };
+                self.now.fetch_max(entry.at.as_nanos(), Ordering::Relaxed);
+                return Some(due);
+            }
+            None
+        })
+    }
+
+    /// Sets an alarm for an instant of true time, or for none until it is [moved](Self::move_alarms).
+    pub(crate) fn set(&self, at: Option<Instant>, alarm: Alarm) -> AlarmId {
+        self.lock(|state| {
+            let slot = state.free.pop().unwrap_or_else(|| {
+                state.alarms.push(Slot::default());
+                state.alarms.len() - 1
+            });
+            state.alarms[slot].alarm = Some(alarm);
+            state.enter(slot, at);
+            AlarmId(slot)
+        })
+    }
+
+    /// Whether it has not gone off yet, and would wake this one.
+    pub(crate) fn is_set_for(&self, id: &AlarmId, waker: &Waker) -> bool {
+        self.lock(|state| state.alarms[id.0].alarm.as_ref().is_some_and(|alarm| alarm.waker.will_wake(waker)))
+    }
+
+    pub(crate) fn stop(&self, id: AlarmId) {
+        // The waker is dropped when the lock is released: it may be the last that holds a task.
+        let _alarm = self.lock(|state| {
+            let slot = &mut state.alarms[id.0];
+            slot.sequence = 0;
+            let alarm = slot.alarm.take();
+            state.free.push(id.0);
+            state.tidy();
+            alarm
+        });
+    }
+
+    /// The clock of a host was set: each of its alarms goes off when `at` says so for its deadline, or not at all for now.
+    /// Looks at all alarms there are.
+    pub(crate) fn move_alarms(&self, host: HostId, at: impl Fn(Instant) -> Option<Instant>) {
+        self.lock(|state| {
+            for slot in 0..state.alarms.len() {
+                let of_host = state.alarms[slot].alarm.as_mut().filter(|alarm| alarm.host == host);
+                if let Some(alarm) = of_host {
+                    alarm.is_late = false;
+                    let at = at(alarm.deadline);
+                    state.enter(slot, at);
+                }
+            }
+            state.tidy();
+        });
+    }
+
+    fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn push(&mut self, at: Instant, what: What) -> u64 {
+        self.sequence += 1;
+        let delay = self.luck.as_mut().map_or(0, |luck| luck.next_u64() % MAX_DELAY);
+        let tie = self.sequence + delay;
+        self.heap.push(Reverse(Entry { at, tie, sequence: self.sequence, what }));
+        self.sequence
+    }
+
+    /// Gives the alarm in a slot another entry, or none.
+    fn enter(&mut self, slot: usize, at: Option<Instant>) {
+        self.alarms[slot].sequence = at.map_or(0, |at| self.push(at, What::Alarm(slot)));
+    }
+
+    /// The slot is free only when the alarm is [stopped](Schedule::stop), which its owner does.
+    fn go_off(&mut self, slot: usize, sequence: u64) -> Option<Alarm> {
+        let slot = self.alarms.get_mut(slot).filter(|slot| slot.sequence == sequence)?;
+        slot.sequence = 0;
+        slot.alarm.take()
+    }
+
+    fn tidy(&mut self) {
+        let live = self.alarms.len() - self.free.len();
+        // Tasks that can run are in the heap too: then it is looked through for nothing now and then.
+        if self.heap.len() > 2 * live + MAX_STALE {
+            let Self { heap, alarms, .. } = self;
+            heap.retain(|Reverse(entry)| match entry.what {
+                What::Task(_) => true,
+                What::Alarm(slot) => alarms[slot].sequence == entry.sequence,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(order: Order) -> Schedule {
+        Schedule::new(order, Seed::from_bytes([1; 32]))
+    }
+
+    fn alarm(host: HostId, deadline: u64) -> Alarm {
+        Alarm { waker: Waker::noop().clone(), host, deadline: Instant::from_nanos(deadline), is_late: false }
+    }
+
+    fn set(schedule: &Schedule, host: HostId, at: u64) -> AlarmId {
+        schedule.set(Some(Instant::from_nanos(at)), alarm(host, at))
+    }
+
+    /// When each alarm goes off, and the tasks that run, in order.
+    fn all(schedule: &Schedule) -> Vec<(u64, Option<TaskId>)> {
+        let next = || {
+            let due = schedule.next()?;
+            let task = if let Due::Task(task) = due { Some(task) } else { None };
+            Some((schedule.now().as_nanos(), task))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn tasks_run_before_time_goes_on_and_first_come_first_served() {
+        let schedule = schedule(Order::Fifo);
+        set(&schedule, 0, 7);
+        set(&schedule, 0, 5);
+        schedule.run(2);
+        schedule.run(1);
+        assert_eq!(all(&schedule), [(0, Some(2)), (0, Some(1)), (5, None), (7, None)]);
+    }
+
+    #[test]
+    fn ties_are_drawn_and_drawn_again_the_same() {
+        let run = || {
+            let schedule = schedule(Order::Seeded);
+            (1..=20).for_each(|task| schedule.run(task));
+            all(&schedule)
+        };
+        let drawn = run();
+        assert_eq!(drawn, run());
+        let mut sorted = drawn.clone();
+        sorted.sort();
+        assert_ne!(drawn, sorted);
+        assert_eq!(sorted.len(), 20);
+    }
+
+    #[test]
+    fn an_alarm_that_was_stopped_does_not_go_off_nor_does_time_go_there() {
+        let schedule = schedule(Order::Fifo);
+        let stopped = set(&schedule, 0, 9);
+        schedule.stop(stopped);
+        // In the place of the other one.
+        set(&schedule, 0, 3);
+        assert_eq!(all(&schedule), [(3, None)]);
+    }
+
+    #[test]
+    fn alarms_that_are_moved_go_off_at_the_new_time_only() {
+        let schedule = schedule(Order::Fifo);
+        set(&schedule, 1, 5);
+        set(&schedule, 2, 5);
+        schedule.move_alarms(1, |deadline| Some(Instant::from_nanos(deadline.as_nanos() * 2)));
+        assert_eq!(all(&schedule), [(5, None), (10, None)]);
+    }
+
+    #[test]
+    fn alarms_without_a_time_wait_until_they_are_moved() {
+        let schedule = schedule(Order::Fifo);
+        set(&schedule, 1, 5);
+        schedule.move_alarms(1, |_| None);
+        assert_eq!(all(&schedule), []);
+        schedule.move_alarms(1, Some);
+        assert_eq!(all(&schedule), [(5, None)]);
+    }
+
+    #[test]
+    fn alarms_set_and_stopped_for_ever_take_no_more_room() {
+        let schedule = schedule(Order::Fifo);
+        for at in 1..100_000 {
+            let id = set(&schedule, 0, at);
+            schedule.stop(id);
+        }
+        let (entries, slots) = schedule.lock(|state| (state.heap.len(), state.alarms.len()));
+        assert!(entries <= MAX_STALE + 1, "{entries} entries");
+        assert_eq!(slots, 1);
+    }
+}

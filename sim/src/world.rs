@@ -1,0 +1,188 @@
+//! Everything that there is in a simulation.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use septa_core::{
+    Seed,
+    crypto::{Provider, RustCrypto},
+};
+use septa_driver::runtime::Timer as _;
+
+use crate::{
+    clock::{Clock, SimTimer},
+    executor::Executor,
+    fired::Fired,
+    machine::Machine,
+    network::{HostId, Network},
+    plan::{FaultKind, Restart},
+    schedule::{Order, Schedule},
+    stats::Counters,
+    storage::SimStorage,
+    trace::{Kind, Trace},
+};
+
+/// Whose tasks a crash does not end.
+pub(crate) const NOBODY: HostId = 0;
+
+pub(crate) struct World {
+    pub(crate) schedule: Arc<Schedule>,
+    /// True time.
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) network: Arc<Network>,
+    pub(crate) executor: Executor,
+    pub(crate) fired: Arc<Fired>,
+    pub(crate) counters: Arc<Counters>,
+    state: Mutex<State>,
+}
+
+struct State {
+    seed: Seed,
+    machines: BTreeMap<HostId, Arc<Machine>>,
+    provider: Arc<dyn Provider>,
+    /// For how long a machine is down whose next store is torn, and as whom it comes back.
+    tears: BTreeMap<HostId, (Duration, Restart)>,
+    /// Those whose store was just torn.
+    doomed: Vec<HostId>,
+    /// The first invariant that somebody has seen broken.
+    broken: Option<(String, String)>,
+}
+
+impl World {
+    pub(crate) fn new(order: Order, mut root: Seed) -> Self {
+        let fired = Arc::new(Fired::default());
+        let counters = Arc::new(Counters::default());
+        let trace = Arc::new(Trace::new());
+        let schedule = Arc::new(Schedule::new(order, root.child("schedule")));
+        let luck = root.child("clock").public_stream();
+        let clock = Arc::new(Clock::new(schedule.clone(), fired.clone(), counters.clone(), NOBODY, luck));
+        let network =
+            Network::new(clock.clone(), trace.clone(), fired.clone(), counters.clone(), root.child("network"));
+        let state = State {
+            seed: root,
+            machines: BTreeMap::new(),
+            provider: Arc::new(RustCrypto),
+            tears: BTreeMap::new(),
+            doomed: Vec::new(),
+            broken: None,
+        };
+        let executor = Executor::new(schedule.clone());
+        let network = Arc::new(network);
+        Self { schedule, clock, trace, network, executor, fired, counters, state: Mutex::new(state) }
+    }
+
+    /// A host more.
+    pub(crate) fn add_machine(self: &Arc<Self>, name: &str) -> Arc<Machine> {
+        let world = Arc::downgrade(self);
+        self.lock(|state| {
+            let id = HostId::try_from(state.machines.len()).unwrap_or(HostId::MAX).saturating_add(1);
+            let mut seed = state.seed.child(name);
+            let (schedule, fired, counters) = (self.schedule.clone(), self.fired.clone(), self.counters.clone());
+            let clock = Clock::new(schedule, fired, counters, id, seed.child("clock").public_stream());
+            let on_torn = move || world.upgrade().into_iter().for_each(|world: Arc<Self>| world.doom(id));
+            let storage = SimStorage::new(seed.child("storage").public_stream(), Arc::new(on_torn));
+            let machine = Arc::new(Machine::new(id, name, seed, Arc::new(clock), Arc::new(storage)));
+            state.machines.insert(id, machine.clone());
+            machine
+        })
+    }
+
+    /// # Panics
+    /// There is none with this number.
+    pub(crate) fn machine(&self, id: HostId) -> Arc<Machine> {
+        self.find_machine(id).expect("hosts are numbered from 1 in the order in which they were made")
+    }
+
+    pub(crate) fn find_machine(&self, id: HostId) -> Option<Arc<Machine>> {
+        self.lock(|state| state.machines.get(&id).cloned())
+    }
+
+    pub(crate) fn draw_seed(&self, name: &str) -> Seed {
+        self.lock(|state| state.seed.child(name))
+    }
+
+    pub(crate) fn provider(&self) -> Arc<dyn Provider> {
+        self.lock(|state| state.provider.clone())
+    }
+
+    pub(crate) fn set_provider(&self, provider: Arc<dyn Provider>) {
+        self.lock(|state| state.provider = provider);
+    }
+
+    pub(crate) fn note(&self, host: HostId, text: &str) {
+        self.trace.record(Kind::Note, self.schedule.now(), host.into(), text.as_bytes());
+    }
+
+    /// The next store of a host is torn, and takes it down for so long.
+    pub(crate) fn tear_next_store(&self, host: HostId, length: Duration, restart: Restart) {
+        if let Some(machine) = self.find_machine(host) {
+            self.lock(|state| state.tears.insert(host, (length, restart)));
+            machine.storage.tear_next();
+        }
+    }
+
+    /// What was not torn yet is not torn any more.
+    pub(crate) fn call_off_tears(&self) {
+        let waiting = self.lock(|state| std::mem::take(&mut state.tears));
+        for machine in waiting.keys().filter_map(|host| self.find_machine(*host)) {
+            machine.storage.tear_no_more();
+        }
+    }
+
+    fn doom(&self, host: HostId) {
+        self.fired.add(FaultKind::TornStore);
+        self.lock(|state| state.doomed.push(host));
+    }
+
+    /// Takes down those whose store was torn. Not while a task runs.
+    pub(crate) fn crash_doomed(self: &Arc<Self>) {
+        loop {
+            let doomed = self.lock(|state| {
+                let host = state.doomed.pop()?;
+                Some((host, state.tears.remove(&host).unwrap_or((Duration::ZERO, Restart::Same))))
+            });
+            let Some((host, (length, restart))) = doomed else { return };
+            let machine = self.machine(host);
+            machine.crash(self, self.schedule.now());
+            let world = Arc::downgrade(self);
+            let sleep = self.sleep(length);
+            self.executor.spawn(
+                NOBODY,
+                "restart".to_owned(),
+                Box::pin(async move {
+                    sleep.await;
+                    Weak::upgrade(&world).into_iter().for_each(|world| machine.start(&world, restart));
+                }),
+            );
+        }
+    }
+
+    /// Waits in true time.
+    pub(crate) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let mut timer = SimTimer::new(self.clock.clone());
+        let deadline = self.schedule.now().saturating_add(duration);
+        async move {
+            timer.reset(Some(deadline));
+            std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
+        }
+    }
+
+    /// Something is so that must never be. Only the first time counts.
+    pub(crate) fn break_invariant(&self, invariant: &str, why: String) {
+        self.lock(|state| {
+            state.broken.get_or_insert_with(|| (invariant.to_owned(), why));
+        });
+    }
+
+    pub(crate) fn take_broken(&self) -> Option<(String, String)> {
+        self.lock(|state| state.broken.take())
+    }
+
+    fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
