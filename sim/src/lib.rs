@@ -18,34 +18,47 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod campaign;
+mod check;
 mod clock;
 mod crypto;
+pub mod direct;
 mod executor;
+mod failure;
 mod fast_crypto;
 mod fired;
 mod host;
 mod invariant;
 mod link;
 mod machine;
+mod menu;
 mod network;
 mod pipe;
 pub mod plan;
 mod player;
+mod scenario;
+pub mod scenarios;
 mod schedule;
 mod shrink;
 mod simulation;
 mod socket;
 mod stats;
 mod storage;
+pub mod suite;
 mod trace;
 mod world;
 
+pub use campaign::{Campaign, Summary};
+pub use check::{PLAN_VARIABLE, SEED_VARIABLE, check};
 pub use crypto::Crypto;
+pub use failure::Failure;
 pub use fast_crypto::FastCrypto;
 pub use invariant::{Broken, Referee};
 pub use link::{Cut, LinkOptions};
-pub use machine::Boot;
+pub use machine::{Boot, Journal};
+pub use menu::Menu;
 pub use player::Unplayable;
+pub use scenario::{Failed, Outcome, Run, Scenario, plan_of, play};
 pub use schedule::Order;
 pub use shrink::minimize;
 pub use simulation::{DEFAULT_MAX_STEPS, Panicked, Simulation, Stalled};

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use septa_core::{Identity, Instant, Seed};
@@ -37,21 +37,34 @@ pub struct Boot {
     pub ip: IpAddr,
     /// How often it has started before.
     pub restarts: u32,
-    pub(crate) world: Arc<World>,
-    pub(crate) host: HostId,
+    /// Where it says what happens to it.
+    pub journal: Journal,
 }
 
-impl Boot {
-    /// Says in the trace and in reports that something has happened.
+/// What is said here stands in the trace and in reports.
+#[derive(Clone)]
+pub struct Journal {
+    world: Weak<World>,
+    host: HostId,
+}
+
+impl Journal {
+    /// Says that something has happened.
     pub fn note(&self, text: &str) {
-        self.world.note(self.host, text);
+        self.world.upgrade().into_iter().for_each(|world| world.note(self.host, text));
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Journal({})", self.host)
     }
 }
 
 impl fmt::Debug for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Boot")
-            .field("host", &self.host)
+            .field("ip", &self.ip)
             .field("peer", &self.identity.peer_id())
             .field("restarts", &self.restarts)
             .finish_non_exhaustive()
@@ -152,8 +165,7 @@ impl Machine {
             storage: self.storage.clone(),
             ip: ip_of(self.id, false),
             restarts: life,
-            world: world.clone(),
-            host: self.id,
+            journal: Journal { world: Arc::downgrade(world), host: self.id },
         };
         world.executor.spawn(self.id, self.name.clone(), program(boot));
     }

@@ -1,6 +1,9 @@
 //! How much has happened.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::AddAssign,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// What a simulation has done until now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,6 +25,16 @@ impl Stats {
     /// Deliveries and timers: what a protocol has to react to.
     pub fn events(&self) -> u64 {
         self.deliveries.saturating_add(self.timers)
+    }
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, more: Self) {
+        self.steps += more.steps;
+        self.deliveries += more.deliveries;
+        self.bytes += more.bytes;
+        self.timers += more.timers;
+        self.connections += more.connections;
     }
 }
 

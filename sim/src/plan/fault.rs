@@ -191,6 +191,32 @@ pub enum FaultKind {
     SpuriousWakes,
 }
 
+impl FaultKind {
+    /// Each of them.
+    pub const ALL: [Self; 20] = [
+        Self::Stall,
+        Self::Partition,
+        Self::Reset,
+        Self::Fin,
+        Self::Flip,
+        Self::Truncate,
+        Self::Duplicate,
+        Self::Insert,
+        Self::DialRefused,
+        Self::DialUnreachable,
+        Self::DialHanging,
+        Self::BacklogFull,
+        Self::Nat,
+        Self::Crash,
+        Self::TornStore,
+        Self::ClockPause,
+        Self::CalendarJump,
+        Self::ClockDrift,
+        Self::LateTimers,
+        Self::SpuriousWakes,
+    ];
+}
+
 const DIAL_FAULTS: [(&str, DialFault); 5] = [
     ("refused", DialFault::Refused),
     ("unreachable", DialFault::Unreachable),
@@ -217,6 +243,22 @@ impl Fault {
             Self::ClockDrift { .. } => FaultKind::ClockDrift,
             Self::LateTimers { .. } => FaultKind::LateTimers,
             Self::SpuriousWakes { .. } => FaultKind::SpuriousWakes,
+        }
+    }
+
+    /// Whether it goes on for a time.
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::Reset { .. } | Self::Fin { .. } | Self::Tamper { .. } | Self::CalendarJump { .. } => false,
+            Self::Stall { .. }
+            | Self::Partition { .. }
+            | Self::Dial { .. }
+            | Self::Crash { .. }
+            | Self::TornStore { .. }
+            | Self::ClockPause { .. }
+            | Self::ClockDrift { .. }
+            | Self::LateTimers { .. }
+            | Self::SpuriousWakes { .. } => true,
         }
     }
 
@@ -316,6 +358,34 @@ impl DialFault {
 
 fn signed(word: &str) -> Result<i64, String> {
     word.parse().map_err(|_| format!("'{word}' is no whole number"))
+}
+
+/// As in a table, such as `dial-refused`.
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Stall => "stall",
+            Self::Partition => "partition",
+            Self::Reset => "reset",
+            Self::Fin => "fin",
+            Self::Flip => "flip",
+            Self::Truncate => "truncate",
+            Self::Duplicate => "duplicate",
+            Self::Insert => "insert",
+            Self::DialRefused => "dial-refused",
+            Self::DialUnreachable => "dial-unreachable",
+            Self::DialHanging => "dial-hanging",
+            Self::BacklogFull => "backlog-full",
+            Self::Nat => "nat",
+            Self::Crash => "crash",
+            Self::TornStore => "torn-store",
+            Self::ClockPause => "clock-pause",
+            Self::CalendarJump => "calendar-jump",
+            Self::ClockDrift => "clock-drift",
+            Self::LateTimers => "late-timers",
+            Self::SpuriousWakes => "spurious-wakes",
+        })
+    }
 }
 
 impl fmt::Display for Fault {

@@ -11,6 +11,7 @@
 //! order seeded
 //! crypto fast
 //! link capacity=4096 latency=20ms read=random:100
+//! heal 30s
 //! at 1.5s for 300ms stall 1>2
 //! at 2s reset 1-2 after=65536
 //! at 3s for 10s crash 2 new
@@ -54,6 +55,8 @@ pub struct Plan {
     pub crypto: Crypto,
     /// How connections behave.
     pub link: LinkOptions,
+    /// When all faults are over: from then on everything must come right again.
+    pub heal: Duration,
     /// What strikes when.
     pub faults: Vec<Timed>,
 }
@@ -89,6 +92,7 @@ impl Plan {
             order: Order::Fifo,
             crypto: Crypto::Real,
             link: LinkOptions::default(),
+            heal: Duration::ZERO,
             faults: Vec::new(),
         }
     }
@@ -102,6 +106,7 @@ impl Plan {
             "order" => self.order = words.one_of(&ORDERS)?,
             "crypto" => self.crypto = words.one_of(&CRYPTO)?,
             "link" => self.link = text::read_link(&mut words)?,
+            "heal" => self.heal = words.duration()?,
             "at" => {
                 let at = words.duration()?;
                 let length = if words.skip("for") { words.duration()? } else { Duration::ZERO };
@@ -141,6 +146,9 @@ impl fmt::Display for Plan {
         writeln!(f, "crypto {}", name_of(&CRYPTO, self.crypto))?;
         if self.link != LinkOptions::default() {
             writeln!(f, "link{}", Written(&self.link))?;
+        }
+        if !self.heal.is_zero() {
+            writeln!(f, "heal {}", Written(self.heal))?;
         }
         self.faults.iter().try_for_each(|timed| writeln!(f, "{timed}"))
     }

@@ -93,12 +93,13 @@ prop_compose! {
         is_seeded in any::<bool>(),
         is_real in any::<bool>(),
         link in link(),
+        heal in duration(),
         faults in prop::collection::vec((duration(), duration(), fault()), 0..20),
     ) -> Plan {
         let faults = faults.into_iter().map(|(at, length, fault)| Timed { at, length, fault });
         let order = if is_seeded { Order::Seeded } else { Order::Fifo };
         let crypto = if is_real { Crypto::Real } else { Crypto::Fast };
-        Plan { scenario, nodes, seed, order, crypto, link, faults: faults.collect() }
+        Plan { scenario, nodes, seed, order, crypto, link, heal, faults: faults.collect() }
     }
 }
 

@@ -53,7 +53,7 @@ pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Failed>
     let hosts = ["dialer", "listener"].map(|name| simulation.host(name));
     let [dialer, listener] = [1, 2]
         .map(|number| Setup { provider: options.provider.clone(), ..Setup::serving(identity(number), &[TRANSFER]) });
-    let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| (i % 251 ^ i / 251) as u8).collect();
+    let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| ((i % 251) ^ (i / 251)) as u8).collect();
     let done = Done::after(2 * options.streams);
     done.end_at_violation(&direct);
     let end = |target| End {

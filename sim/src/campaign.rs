@@ -1,0 +1,106 @@
+//! Many seeds of a scenario, several at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    Stats,
+    plan::FaultKind,
+    scenario::{Outcome, Scenario, plan_of, play},
+};
+
+/// What is played.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Campaign {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// How many hosts, if not as many as usual.
+    pub nodes: Option<u32>,
+    /// How many runs at once: each has a thread of its own, and no thread inside.
+    pub threads: NonZeroUsize,
+    /// Plays on behind the first seed that fails.
+    pub keep_going: bool,
+}
+
+/// What became of all seeds together.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// How many were played.
+    pub runs: u64,
+    /// How much happened in them.
+    pub stats: Stats,
+    /// Virtual time that passed in them.
+    pub took: std::time::Duration,
+    /// In how many runs a kind of fault was declared, and how often it changed something.
+    pub faults: BTreeMap<FaultKind, (u64, u64)>,
+    /// Seeds that failed, in order.
+    pub failed: BTreeSet<u64>,
+}
+
+impl Summary {
+    /// Adds what became of one seed.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.stats += outcome.stats;
+        self.took += outcome.took;
+        for kind in outcome.declared() {
+            self.faults.entry(kind).or_default().0 += 1;
+        }
+        for (kind, fired) in &outcome.fired {
+            self.faults.entry(*kind).or_default().1 += fired;
+        }
+        if outcome.result.is_err() {
+            self.failed.insert(outcome.plan.seed);
+        }
+    }
+
+    /// The kinds of faults that were declared and never changed anything: a test of nothing.
+    pub fn never_fired(&self) -> Vec<FaultKind> {
+        self.faults.iter().filter(|(_, (_, fired))| *fired == 0).map(|(kind, _)| *kind).collect()
+    }
+}
+
+impl Campaign {
+    /// As many runs at once as there are cores.
+    pub fn new(seeds: Range<u64>) -> Self {
+        let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { seeds, nodes: None, threads, keep_going: false }
+    }
+
+    /// Plays all seeds, and tells `on_outcome` of each as it ends, in no certain order. Stops when that says so, or when a
+    /// seed fails, unless it is to keep going.
+    pub fn run(&self, scenario: &dyn Scenario, mut on_outcome: impl FnMut(&Outcome) -> bool + Send) -> Summary {
+        let (next, is_over) = (AtomicU64::new(self.seeds.start), AtomicBool::new(false));
+        let gathered = Mutex::new((Summary::default(), &mut on_outcome));
+        let work = || {
+            while !is_over.load(Ordering::Relaxed) {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if !self.seeds.contains(&seed) {
+                    return;
+                }
+                let outcome = play(scenario, &plan_of(scenario, seed, self.nodes));
+                let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+                gathered.0.add(&outcome);
+                let goes_on = (gathered.1)(&outcome);
+                if !goes_on || (outcome.result.is_err() && !self.keep_going) {
+                    is_over.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.threads.get() {
+                scope.spawn(work);
+            }
+            work();
+        });
+        gathered.into_inner().unwrap_or_else(PoisonError::into_inner).0
+    }
+}

@@ -1,0 +1,176 @@
+//! What is played with many seeds, and how one play goes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use crate::{
+    Broken, Menu, Simulation, Stalled, Stats, TraceHash,
+    plan::{FaultKind, Plan},
+};
+
+/// A world with something going on in it that must come right, whatever its [`Menu`] does to it.
+pub trait Scenario: Sync {
+    /// A word, such as `partition-heal`.
+    fn name(&self) -> &str;
+
+    /// How many hosts there are, unless somebody wants more or fewer.
+    fn nodes(&self) -> u32;
+
+    /// What may go wrong among so many hosts.
+    fn menu(&self, nodes: u32) -> Menu;
+
+    /// Plays once: makes the hosts, lets [chaos](Run::chaos) reign, and sees that everything comes right.
+    ///
+    /// # Errors
+    /// It does not.
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed>;
+}
+
+/// One play of a [`Scenario`].
+#[derive(Debug)]
+pub struct Run<'p> {
+    /// The world, in which there is nobody yet.
+    pub simulation: Simulation,
+    /// What goes wrong in it.
+    pub plan: &'p Plan,
+    /// How many hosts there are to be.
+    pub nodes: u32,
+}
+
+/// Why a play failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failed {
+    /// The world did not come to the end of what was asked of it.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+    /// Something that must come right again did not in time.
+    #[error("not met: {wish}: {why}")]
+    Unmet {
+        /// What should be so.
+        wish: String,
+        /// What is so instead.
+        why: String,
+    },
+    /// The scenario itself panicked.
+    #[error("the scenario panicked: {0}")]
+    Panicked(String),
+    /// The plan strikes a host that the scenario has not.
+    #[error(transparent)]
+    Unplayable(#[from] crate::Unplayable),
+}
+
+impl From<Broken> for Failed {
+    fn from(broken: Broken) -> Self {
+        Self::Stalled(broken.into())
+    }
+}
+
+impl Failed {
+    /// What went wrong, without its circumstances: plans that are smaller must fail for the same.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Stalled(Stalled::Broken(broken)) => broken.invariant.clone(),
+            Self::Stalled(Stalled::Deadlock { .. }) => "deadlock".to_owned(),
+            Self::Stalled(Stalled::Endless { .. }) => "endless".to_owned(),
+            Self::Unmet { wish, .. } => wish.clone(),
+            Self::Panicked(_) => "panic".to_owned(),
+            Self::Unplayable(_) => "unplayable".to_owned(),
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Safety: lets the faults of the plan strike until it heals. What must never be so is looked for all the time; what
+    /// must come right is asked later.
+    ///
+    /// # Errors
+    /// An invariant broke, or nothing can happen any more.
+    pub fn chaos(&self) -> Result<(), Failed> {
+        self.simulation.play(&self.plan.faults)?;
+        self.simulation.run_for(self.plan.heal)?;
+        self.simulation.heal();
+        Ok(())
+    }
+
+    /// Liveness: within so long it comes so that `holds`, which says what is missing and is asked every 100 ms.
+    ///
+    /// # Errors
+    /// It does not, or an invariant breaks meanwhile.
+    pub fn comes(
+        &self,
+        wish: &str,
+        within: Duration,
+        mut holds: impl FnMut() -> Result<(), String>,
+    ) -> Result<(), Failed> {
+        let mut why = String::new();
+        let came = self.simulation.run_until(within, Duration::from_millis(100), || match holds() {
+            Ok(()) => true,
+            Err(missing) => {
+                why = missing;
+                false
+            }
+        })?;
+        if came { Ok(()) } else { Err(Failed::Unmet { wish: wish.to_owned(), why }) }
+    }
+}
+
+/// What became of one play.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What was played.
+    pub plan: Plan,
+    /// Over everything that happened.
+    pub hash: TraceHash,
+    /// How much that was.
+    pub stats: Stats,
+    /// In virtual time.
+    pub took: Duration,
+    /// How often faults of each kind have changed something.
+    pub fired: BTreeMap<FaultKind, u64>,
+    /// Whether it came right.
+    pub result: Result<(), Failed>,
+}
+
+impl Outcome {
+    /// The kinds of faults that the plan has.
+    pub fn declared(&self) -> BTreeSet<FaultKind> {
+        self.plan.faults.iter().map(|timed| timed.fault.kind()).collect()
+    }
+}
+
+/// The plan that a seed stands for in a scenario, with so many hosts or as many as usual.
+pub fn plan_of(scenario: &dyn Scenario, seed: u64, nodes: Option<u32>) -> Plan {
+    let mut plan = scenario.menu(nodes.unwrap_or_else(|| scenario.nodes())).draw(seed);
+    plan.scenario = Some(scenario.name().to_owned());
+    plan.nodes = nodes;
+    plan
+}
+
+/// Plays a plan once. Its world is gone afterwards.
+pub fn play(scenario: &dyn Scenario, plan: &Plan) -> Outcome {
+    let nodes = plan.nodes.unwrap_or_else(|| scenario.nodes());
+    let run = Run { simulation: Simulation::of_plan(plan), plan, nodes };
+    run.simulation.forbid_panics();
+    let result = catch_unwind(AssertUnwindSafe(|| scenario.play(&run)));
+    let result = result.unwrap_or_else(|payload| Err(Failed::Panicked(crate::executor::message(&*payload))));
+    let simulation = &run.simulation;
+    Outcome {
+        plan: plan.clone(),
+        hash: simulation.trace(),
+        stats: simulation.stats(),
+        took: simulation.now().saturating_duration_since(septa_core::Instant::EPOCH),
+        fired: simulation.faults_fired(),
+        result,
+    }
+}
+
+impl fmt::Debug for dyn Scenario + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,124 @@
+//! Bytes that prove themselves: what a stream delivers must be the beginning of what was sent, and all of it where it
+//! ends cleanly.
+//!
+//! ```text
+//! opener    -> key (8 bytes), length (8 bytes), then so many bytes that follow from the key; end
+//! acceptor  <- how many bytes came (8 bytes); end
+//! ```
+
+use std::time::Duration;
+
+use septa_core::ProtocolId;
+use septa_driver::{ReadError, Stream, WriteError, runtime::Runtime};
+
+use super::waiting::sleep;
+use crate::Referee;
+
+pub(super) const EXCHANGE: ProtocolId = ProtocolId::from_static("/septa/sim/exchange/1");
+
+pub(super) const PREFIX: &str = "delivered bytes are a prefix of those that were sent";
+pub(super) const WHOLE: &str = "a stream that ends cleanly was delivered whole";
+
+/// Bytes that are sent at once, at most.
+const PIECE: usize = 20_000;
+
+/// A stream ended before its exchange did. That is what faults are for.
+#[derive(Debug)]
+pub(super) struct Interrupted;
+
+impl From<ReadError> for Interrupted {
+    fn from(_: ReadError) -> Self {
+        Self
+    }
+}
+
+impl From<WriteError> for Interrupted {
+    fn from(_: WriteError) -> Self {
+        Self
+    }
+}
+
+/// Sends so many bytes and waits for the answer.
+pub(super) async fn send(stream: &mut Stream, key: u64, length: u64, referee: &Referee) -> Result<(), Interrupted> {
+    stream.send(&key.to_be_bytes()).await?;
+    stream.send(&length.to_be_bytes()).await?;
+    let mut sent = 0;
+    let mut piece = [0; PIECE];
+    while sent < length {
+        // Not all pieces are of one size.
+        let size = 1 + byte(key, sent) as usize * PIECE / 256;
+        let size = size.min(usize::try_from(length - sent).unwrap_or(PIECE));
+        fill(key, sent, &mut piece[..size]);
+        stream.send(&piece[..size]).await?;
+        sent += size as u64;
+    }
+    stream.finish()?;
+    let mut answer = Vec::new();
+    while let Some(chunk) = stream.read_chunk().await? {
+        answer.extend_from_slice(&chunk);
+    }
+    if answer != length.to_be_bytes() {
+        referee.blame(WHOLE, format!("of {length} bytes the receiver of key {key:x} says {answer:?}"));
+    }
+    Ok(())
+}
+
+/// Takes what one [`send`] sends, with a pause behind each piece, and answers.
+pub(super) async fn receive(
+    stream: &mut Stream,
+    runtime: &dyn Runtime,
+    pause: Duration,
+    referee: &Referee,
+) -> Result<(), Interrupted> {
+    let mut head = Vec::with_capacity(16);
+    let mut received = 0;
+    while let Some(chunk) = stream.read_chunk().await? {
+        let of_head = chunk.len().min(16 - head.len());
+        head.extend_from_slice(&chunk[..of_head]);
+        if let Some((key, length)) = read_head(&head) {
+            let body = &chunk[of_head..];
+            verify(key, length, received, body, referee);
+            received += body.len() as u64;
+        }
+        if !pause.is_zero() {
+            sleep(runtime, pause).await;
+        }
+    }
+    match read_head(&head) {
+        Some((key, length)) if received != length => {
+            referee.blame(WHOLE, format!("of {length} bytes with key {key:x} came {received}"));
+        }
+        None => referee.blame(WHOLE, format!("of the head came {} bytes", head.len())),
+        Some(_) => {}
+    }
+    stream.send(&received.to_be_bytes()).await?;
+    stream.finish()?;
+    Ok(())
+}
+
+fn read_head(head: &[u8]) -> Option<(u64, u64)> {
+    let number = |range: std::ops::Range<usize>| head.get(range)?.try_into().ok().map(u64::from_be_bytes);
+    Some((number(0..8)?, number(8..16)?))
+}
+
+fn verify(key: u64, length: u64, offset: u64, body: &[u8], referee: &Referee) {
+    if offset + body.len() as u64 > length {
+        referee.blame(PREFIX, format!("more than the {length} bytes with key {key:x} came"));
+    }
+    let wrong = (offset..).zip(body).find(|(at, found)| byte(key, *at) != **found);
+    if let Some((at, found)) = wrong {
+        referee.blame(PREFIX, format!("byte {at} of {length} with key {key:x} is {found}, not {}", byte(key, at)));
+    }
+}
+
+fn fill(key: u64, offset: u64, out: &mut [u8]) {
+    (offset..).zip(out).for_each(|(at, byte_out)| *byte_out = byte(key, at));
+}
+
+/// The byte at this place: a hash of the key and the place, eight places to one hash.
+fn byte(key: u64, at: u64) -> u8 {
+    let mut word = key ^ (at / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word.to_be_bytes()[(at % 8) as usize]
+}

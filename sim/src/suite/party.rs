@@ -1,0 +1,320 @@
+//! Nodes that keep connections to each other and exchange bytes, whatever happens to them.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use septa_core::{Multiaddr, PeerId, SeedStream, connection, node::PeerState};
+use septa_driver::{
+    Node,
+    node::{Backoff, Config, InboundStream, Intent, PeerInfo},
+};
+
+use super::{
+    events,
+    exchange::{self, EXCHANGE},
+    waiting::{sleep, within},
+};
+use crate::{Boot, Failed, Referee, Run};
+
+const PORT: u16 = 4001;
+/// How long a node may take to shut down.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+/// Exchanges that one node has under way at once.
+const MAX_EXCHANGES: u64 = 4;
+
+/// How the nodes of a party are made, and what they do.
+#[derive(Clone)]
+pub(super) struct Manners {
+    /// Who wants a connection to whom, by place: kept up as long as both live.
+    pub(super) wishes: Vec<(usize, usize)>,
+    pub(super) config: Config,
+    pub(super) connection: connection::Config,
+    /// An exchange begins so often on each node, with a peer that it wants.
+    pub(super) exchange_every: Duration,
+    /// The most bytes that one exchange carries.
+    pub(super) exchange_bytes: u64,
+    /// How long a receiver pauses behind each piece.
+    pub(super) pause: Duration,
+}
+
+impl Manners {
+    /// Exchanges of up to 50 kB, two a second, and efforts at least every 4 s.
+    pub(super) fn new(wishes: Vec<(usize, usize)>) -> Self {
+        let backoff = Backoff { max: Duration::from_secs(4), ..Backoff::default() };
+        Self {
+            wishes,
+            config: Config { backoff, ..Config::default() },
+            connection: connection::Config::default(),
+            exchange_every: Duration::from_millis(500),
+            exchange_bytes: 50_000,
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// How long after everything is well again a pair that wants each other may take to talk: an effort that has just
+    /// begun in vain ends, the longest backoff passes, and another one ends well.
+    pub(super) fn reconnect_bound(&self) -> Duration {
+        let effort = self.config.dial_timeout + self.connection.upgrade_timeout;
+        let silent = self.connection.write_stall_timeout;
+        silent + 2 * effort + self.config.backoff.max + self.config.settle_timeout
+    }
+}
+
+/// All of them.
+pub(super) struct Party<'r> {
+    run: &'r Run<'r>,
+    shared: Arc<Shared>,
+    hosts: Vec<NonZeroU32>,
+}
+
+struct Shared {
+    manners: Manners,
+    members: Vec<Mutex<Option<Node>>>,
+    /// The scenario wants to see whether everything comes to rest.
+    is_quiet: AtomicBool,
+    finished: AtomicU64,
+    referee: Referee,
+}
+
+impl<'r> Party<'r> {
+    pub(super) fn start(run: &'r Run<'r>, manners: Manners) -> Self {
+        let members = (0..run.nodes).map(|_| Mutex::default()).collect();
+        let referee = run.simulation.referee();
+        let (is_quiet, finished) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(Shared { manners, members, is_quiet, finished, referee });
+        let hosts = (0..run.nodes).map(|place| {
+            let shared = shared.clone();
+            run.simulation.boot(&format!("node {}", place + 1), move |boot| live(shared.clone(), place as usize, boot))
+        });
+        let party = Self { run, shared: shared.clone(), hosts: hosts.collect() };
+        let limits = shared.manners.config.clone();
+        run.simulation.add_invariant("limits are never exceeded", 500, move |_| {
+            shared
+                .members
+                .iter()
+                .filter_map(|member| lock(member).clone())
+                .try_for_each(|node| within_limits(&node, &limits))
+        });
+        party
+    }
+
+    pub(super) fn node(&self, place: usize) -> Option<Node> {
+        lock(&self.shared.members[place]).clone()
+    }
+
+    /// Liveness: those that want each other come to have one connection, and an exchange over it ends well; then
+    /// everything comes to rest; then all shut down and nothing is left.
+    pub(super) fn settle(&self) -> Result<(), Failed> {
+        let bound = self.shared.manners.reconnect_bound();
+        self.run.comes("one connection to each wanted peer", bound, || {
+            self.pairs().try_for_each(|pair| self.is_settled(pair))
+        })?;
+        let before = self.shared.finished.load(Ordering::Relaxed);
+        self.run.comes("exchanges end well", bound, || {
+            match self.shared.finished.load(Ordering::Relaxed) - before {
+                done if done > self.hosts.len() as u64 => Ok(()),
+                done => Err(format!("{done} have")),
+            }
+        })?;
+        self.shared.is_quiet.store(true, Ordering::Relaxed);
+        self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())?;
+        self.shut_down()
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.shared.manners.wishes.iter().copied()
+    }
+
+    /// Both ends have one connection, and it is the same.
+    fn is_settled(&self, (one, other): (usize, usize)) -> Result<(), String> {
+        let names = format!("nodes {} and {}", one + 1, other + 1);
+        let (Some(a), Some(b)) = (self.node(one), self.node(other)) else {
+            return Err(format!("{names}: one is down"));
+        };
+        let ends = [(&a, b.peer_id()), (&b, a.peer_id())].map(|(node, peer)| {
+            let info = node.peer_info(&peer).ok_or_else(|| format!("{names}: unknown"))?;
+            match info {
+                PeerInfo { state: PeerState::Established, ref connections, .. } if connections.len() == 1 => Ok(info),
+                PeerInfo { state, connections, .. } => {
+                    Err(format!("{names}: {state:?}, {} connections", connections.len()))
+                }
+            }
+        });
+        let [a, b] = ends;
+        let (a, b) = (a?, b?);
+        let (a, b) = (&a.connections[0], &b.connections[0]);
+        if (&a.local, &a.remote) == (&b.remote, &b.local) { Ok(()) } else { Err(format!("{names}: two connections")) }
+    }
+
+    fn streams_are_over(&self) -> Result<(), String> {
+        for node in (0..self.hosts.len()).filter_map(|place| self.node(place)) {
+            for peer in node.known_peers() {
+                let streams = node.connection(&peer).map_or(0, |connection| connection.stats().streams);
+                // Ping keeps one open now and then, identify another.
+                if streams > 2 {
+                    return Err(format!("{} has {streams} streams to {peer}", node.peer_id()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shut_down(&self) -> Result<(), Failed> {
+        let nodes: Vec<Node> = (0..self.hosts.len()).filter_map(|place| self.node(place)).collect();
+        for node in &nodes {
+            self.run.simulation.block_on(node.shutdown(SHUTDOWN))?;
+        }
+        let tasks = || self.hosts.iter().map(|host| self.run.simulation.tasks_of(*host)).sum::<usize>();
+        self.run.comes("no task outlives its node", Duration::from_secs(60), || match tasks() {
+            0 => Ok(()),
+            _ => Err(self.run.simulation.live_tasks().join(", ")),
+        })?;
+        for node in &nodes {
+            let stats = node.stats();
+            if (node.live_tasks(), stats.connections, stats.dialing, stats.queued) != (0, 0, 0, 0) {
+                let why = format!("{} has {stats:?}", node.peer_id());
+                return Err(Failed::Unmet { wish: "a node that was shut down holds nothing".to_owned(), why });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One life of one node.
+async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
+    let Boot { runtime, identity, storage, journal, .. } = boot;
+    let builder = Node::builder(identity)
+        .config(shared.manners.config.clone())
+        .connection_config(shared.manners.connection.clone())
+        .storage(storage);
+    let node = match builder.build(runtime.clone()) {
+        Ok(node) => node,
+        Err(error) => return shared.referee.blame("a node can be made", error.to_string()),
+    };
+    let addr = addr(place);
+    if let Err(error) = node.listen(&addr).await {
+        return shared.referee.blame("a node can listen", format!("{addr}: {error}"));
+    }
+    let Ok(mut incoming) = node.accept(EXCHANGE) else { return };
+    *lock(&shared.members[place]) = Some(node.clone());
+
+    let spawn = |name: &str, task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| runtime.spawn(name, task);
+    let (watched, events, referee) = (node.clone(), node.events(), shared.referee.clone());
+    spawn("events", Box::pin(async move { events::watch(watched, events, &journal, &referee).await }));
+    spawn("wishes", Box::pin(wish(shared.clone(), place, node.clone())));
+    spawn("exchanges", Box::pin(begin_exchanges(shared.clone(), place, node)));
+    while let Some(InboundStream { mut stream, .. }) = incoming.next().await {
+        let (shared, runtime) = (shared.clone(), runtime.clone());
+        spawn(
+            "receiver",
+            Box::pin(async move {
+                let _ = exchange::receive(&mut stream, &*runtime, shared.manners.pause, &shared.referee).await;
+            }),
+        );
+    }
+}
+
+/// Finds out who its peers are now, again and again, as a discovery service would tell.
+async fn wish(shared: Arc<Shared>, place: usize, node: Node) {
+    let runtime = node.runtime().clone();
+    let mut known: BTreeMap<usize, PeerId> = BTreeMap::new();
+    loop {
+        for other in wanted(&shared, place) {
+            let Some(peer) = lock(&shared.members[other]).as_ref().map(Node::peer_id) else { continue };
+            if known.get(&other) == Some(&peer) {
+                continue;
+            }
+            let outdated = known.insert(other, peer).map(|before| node.remove_peer(before));
+            let added = node.add_peer(peer, &[addr(other)], Intent::Persistent);
+            if outdated.is_some_and(|outcome| outcome.is_err()) || added.is_err() {
+                return;
+            }
+        }
+        if shared.is_quiet.load(Ordering::Relaxed) {
+            return;
+        }
+        sleep(&*runtime, Duration::from_millis(500)).await;
+    }
+}
+
+fn wanted(shared: &Shared, place: usize) -> impl Iterator<Item = usize> {
+    shared.manners.wishes.iter().filter(move |(one, _)| *one == place).map(|(_, other)| *other)
+}
+
+/// Both who wants and who is wanted sends.
+async fn begin_exchanges(shared: Arc<Shared>, place: usize, node: Node) {
+    let runtime = node.runtime().clone();
+    let mut luck = runtime.seed().public_stream();
+    let under_way = Arc::new(AtomicU64::new(0));
+    while !shared.is_quiet.load(Ordering::Relaxed) && node.live_tasks() > 0 {
+        sleep(&*runtime, shared.manners.exchange_every).await;
+        let partners = |(one, other): &(usize, usize)| match place {
+            _ if *one == place => Some(*other),
+            _ if *other == place => Some(*one),
+            _ => None,
+        };
+        let partners: Vec<usize> = shared.manners.wishes.iter().filter_map(partners).collect();
+        let Some(partner) = partners.get(draw(&mut luck, partners.len() as u64) as usize) else { return };
+        let Some(peer) = lock(&shared.members[*partner]).as_ref().map(Node::peer_id) else { continue };
+        if under_way.fetch_add(1, Ordering::Relaxed) >= MAX_EXCHANGES {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        }
+        let (key, length) = (luck.next_u64(), draw_length(&mut luck, shared.manners.exchange_bytes));
+        let (shared, node, under_way) = (shared.clone(), node.clone(), under_way.clone());
+        runtime.spawn(
+            "sender",
+            Box::pin(async move {
+                let patience = Duration::from_secs(60);
+                let exchange = async {
+                    let mut stream = node.open_stream(&peer, &[EXCHANGE]).await.ok()?;
+                    exchange::send(&mut stream, key, length, &shared.referee).await.ok()
+                };
+                if within(&**node.runtime(), patience, exchange).await.flatten().is_some() {
+                    shared.finished.fetch_add(1, Ordering::Relaxed);
+                }
+                under_way.fetch_sub(1, Ordering::Relaxed);
+            }),
+        );
+    }
+}
+
+fn draw(luck: &mut SeedStream, below: u64) -> u64 {
+    luck.next_u64() % below.max(1)
+}
+
+/// Most are short.
+fn draw_length(luck: &mut SeedStream, most: u64) -> u64 {
+    let bound = most >> draw(luck, 8);
+    draw(luck, bound.saturating_add(1))
+}
+
+fn addr(place: usize) -> Multiaddr {
+    let host = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
+    Multiaddr::from_socket_addr((crate::network::ip_of(host, false), PORT).into())
+}
+
+fn within_limits(node: &Node, limits: &Config) -> Result<(), String> {
+    let stats = node.stats();
+    let counts = [
+        ("connections", stats.connections, limits.max_connections),
+        ("inbound connections", stats.inbound, limits.max_inbound),
+        ("pending inbound connections", stats.pending_inbound, limits.max_pending_inbound),
+        ("dials", stats.dialing, limits.max_dials),
+    ];
+    match counts.iter().find(|(_, count, limit)| count > limit) {
+        Some((what, count, limit)) => Err(format!("{} has {count} {what} of at most {limit}", node.peer_id())),
+        None => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

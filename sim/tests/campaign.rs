@@ -1,0 +1,147 @@
+//! Playing scenarios with many seeds: what is found, how it is made small, and what it is reported as.
+
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    panic::catch_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use septa_sim::{
+    Campaign, Failed, Failure, Menu, Run, Scenario, check,
+    plan::{FaultKind, Plan},
+    plan_of, play, suite,
+};
+
+fn host(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+/// Hosts that tick. They fail when a clock was stopped and another host has crashed.
+struct Fragile {
+    faults: &'static [FaultKind],
+}
+
+const BOTH: Fragile = Fragile { faults: &[FaultKind::Crash, FaultKind::ClockPause, FaultKind::LateTimers] };
+
+impl Scenario for Fragile {
+    fn name(&self) -> &str {
+        "fragile"
+    }
+
+    fn nodes(&self) -> u32 {
+        3
+    }
+
+    fn menu(&self, nodes: u32) -> Menu {
+        let hosts: Vec<NonZeroU32> = (1..=nodes).map(host).collect();
+        let pairs = vec![(hosts[0], hosts[1])];
+        Menu { length: Duration::from_secs(10), faults: self.faults.to_vec(), most: 5, pairs, hosts, links: true }
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        for number in 0..run.nodes {
+            run.simulation.boot(&number.to_string(), |boot| async move {
+                let mut timer = boot.runtime.timer();
+                loop {
+                    timer.reset(Some(boot.runtime.now().saturating_add(Duration::from_millis(10))));
+                    std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
+                }
+            });
+        }
+        run.chaos()?;
+        run.comes("nobody is ill", Duration::from_secs(1), || {
+            let fired = run.simulation.faults_fired();
+            let is_ill = [FaultKind::Crash, FaultKind::ClockPause].iter().all(|kind| fired.contains_key(kind));
+            if is_ill { Err("everybody is".to_owned()) } else { Ok(()) }
+        })
+    }
+}
+
+#[test]
+fn a_failing_seed_is_made_as_small_as_it_can_be() {
+    let seed = (0..100).find(|seed| play(&BOTH, &plan_of(&BOTH, *seed, None)).result.is_err()).unwrap();
+    let outcome = play(&BOTH, &plan_of(&BOTH, seed, None));
+    let failure = Failure::shrink(&BOTH, outcome);
+    let mut kinds: Vec<FaultKind> = failure.smallest.plan.faults.iter().map(|timed| timed.fault.kind()).collect();
+    kinds.sort();
+    assert_eq!(kinds, [FaultKind::Crash, FaultKind::ClockPause]);
+    assert_eq!(failure.smallest.plan.link, septa_sim::LinkOptions::default());
+    assert!(failure.plays < 100, "{}", failure.plays);
+    // And the small plan, written and read, fails in the same way.
+    let again: Plan = failure.smallest.plan.to_string().parse().unwrap();
+    assert_eq!(play(&BOTH, &again), failure.smallest);
+}
+
+#[test]
+fn a_test_that_checks_says_all_that_is_needed_to_see_it_again() {
+    let panic = catch_unwind(|| check(0..100, &BOTH)).unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    for part in [
+        "fragile fails with seed ",
+        ": not met: nobody is ill: everybody is\n",
+        "it ended behind step ",
+        "the smallest plan that fails so, with 2 of ",
+        "\n  scenario fragile\n  seed ",
+        " clock-pause ",
+        "SEPTA_SEED=",
+        "cargo test -p septa-sim a_test_that_checks_says_all_that_is_needed_to_see_it_again",
+    ] {
+        assert!(message.contains(part), "{part} is not in:\n{message}");
+    }
+}
+
+#[test]
+fn a_fault_that_never_changes_anything_fails_the_check() {
+    // Nobody ever dials.
+    let panic = catch_unwind(|| check(0..20, &Fragile { faults: &[FaultKind::DialHanging] })).unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert_eq!(message, "fragile: faults were declared that never changed anything: reset, dial-hanging");
+}
+
+#[test]
+fn what_passes_passes() {
+    check(0..20, &Fragile { faults: &[FaultKind::LateTimers, FaultKind::Crash] });
+}
+
+#[test]
+fn one_thread_or_two_see_the_same() {
+    let hashes = |threads: usize| {
+        let mut hashes = Vec::new();
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let campaign = Campaign { threads, keep_going: true, ..Campaign::new(3..13) };
+        let scenario = suite::find("simultaneous-dial").unwrap();
+        let summary = campaign.run(&*scenario, |outcome| {
+            hashes.push((outcome.plan.seed, outcome.hash, outcome.stats, outcome.fired.clone()));
+            true
+        });
+        assert_eq!((summary.runs, summary.failed.len()), (10, 0));
+        hashes.sort_by_key(|(seed, ..)| *seed);
+        hashes
+    };
+    assert_eq!(hashes(1), hashes(2));
+}
+
+#[test]
+fn a_campaign_ends_at_the_first_seed_that_fails_or_when_it_is_told_to() {
+    let campaign = Campaign { threads: NonZeroUsize::MIN, ..Campaign::new(0..1000) };
+    let summary = campaign.run(&BOTH, |_| true);
+    assert_eq!(summary.failed.len(), 1);
+    assert_eq!(summary.failed.first(), Some(&(summary.runs - 1)));
+    let played = Arc::new(AtomicU64::new(0));
+    let counted = played.clone();
+    let summary =
+        Campaign { keep_going: true, ..campaign }.run(&BOTH, move |_| counted.fetch_add(1, Ordering::Relaxed) < 9);
+    assert_eq!((summary.runs, played.load(Ordering::Relaxed)), (10, 10));
+}
+
+/// The plan strikes node 3, and there are two.
+#[test]
+fn a_plan_for_more_nodes_than_there_are_fails_and_says_so() {
+    let plan: Plan = "nodes 2\nheal 5s\nat 1s crash 3 new".parse().unwrap();
+    let Err(failed) = play(&BOTH, &plan).result else { panic!() };
+    assert_eq!(failed.to_string(), "'crash 3 new' strikes a host that there is not");
+}
