@@ -36,6 +36,7 @@ mod network;
 mod pipe;
 pub mod plan;
 mod player;
+pub mod report;
 mod scenario;
 pub mod scenarios;
 mod schedule;
