@@ -13,7 +13,12 @@ pub struct Context<'a>(pub(super) &'a mut Inner);
 /// What a node's loop holds besides the application.
 pub(super) struct Inner {
     pub(super) runtime: Arc<dyn Runtime>,
-    pub(super) node: Node,
+    node: Node,
+    /// What it may want, and when it wants to be called, is to be asked again. Most runs of the task are about one
+    /// connection, and the node is large.
+    pub(super) has_touched_node: bool,
+    /// When it wanted to be called when it was asked last.
+    pub(super) node_deadline: Option<Instant>,
     pub(super) slots: Slots,
     /// When this run of the task began.
     pub(super) now: Instant,
@@ -25,6 +30,28 @@ pub(super) struct Inner {
     pub(super) reports: Vec<String>,
 }
 
+impl Inner {
+    pub(super) fn new(runtime: Arc<dyn Runtime>, node: Node, now: Instant) -> Self {
+        Self {
+            runtime,
+            node,
+            has_touched_node: true,
+            node_deadline: None,
+            slots: Slots::default(),
+            now,
+            alarm: None,
+            listening: Vec::new(),
+            is_ending: false,
+            reports: Vec::new(),
+        }
+    }
+
+    pub(super) fn node(&mut self) -> &mut Node {
+        self.has_touched_node = true;
+        &mut self.node
+    }
+}
+
 impl Context<'_> {
     /// What time it is, by the clock of the host.
     pub fn now(&self) -> Instant {
@@ -33,7 +60,7 @@ impl Context<'_> {
 
     /// The node. What it wants then is done, and what it tells is told, behind this call.
     pub fn node(&mut self) -> &mut Node {
-        &mut self.0.node
+        self.0.node()
     }
 
     /// A connection of the node, until its last event. None while it has its turn: then the call has been handed it.
@@ -70,6 +97,7 @@ impl Context<'_> {
     /// Shuts the node down. Its task ends when all connections have.
     pub fn end(&mut self) {
         self.0.is_ending = true;
-        self.0.node.shutdown(self.0.now);
+        let now = self.0.now;
+        self.0.node().shutdown(now);
     }
 }

@@ -19,8 +19,8 @@ use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 use super::{
     Application, Context, Setup,
     context::Inner,
-    slots::{Slot, Slots},
-    transport::{Transport, Turn},
+    slots::Slot,
+    transport::{Transport, Turn, Why},
     work::{Shared, Work},
 };
 
@@ -52,16 +52,7 @@ impl EventLoop {
         let node = Node::new(node, identity.peer_id(), now, seed.child("node"))?;
         let credentials = Credentials::new(&identity, provider, seed.child("credentials"));
         let timer = runtime.timer();
-        let inner = Inner {
-            runtime,
-            node,
-            slots: Slots::default(),
-            now,
-            alarm: None,
-            listening: Vec::new(),
-            is_ending: false,
-            reports: Vec::new(),
-        };
+        let inner = Inner::new(runtime, node, now);
         Ok(Self {
             shared,
             config: Arc::new(connection),
@@ -96,7 +87,7 @@ impl EventLoop {
         }
         work.buffers.ready = ready;
         self.obey(work);
-        if self.inner.is_ending && self.inner.node.is_idle() && self.inner.slots.is_idle() {
+        if self.inner.is_ending && self.inner.node().is_idle() && self.inner.slots.is_idle() {
             return Poll::Ready(());
         }
         if self.inner.slots.ready.end() || self.arm(cx) {
@@ -108,9 +99,9 @@ impl EventLoop {
     /// Tells the time to whoever has asked for it.
     fn expire(&mut self, work: &mut Work) {
         let now = self.inner.now;
-        if self.inner.node.poll_timeout().is_some_and(|deadline| deadline <= now) {
-            self.inner.node.handle_timeout(now);
-            let next = self.inner.node.poll_timeout();
+        if self.inner.node_deadline.is_some_and(|deadline| deadline <= now) {
+            self.inner.node().handle_timeout(now);
+            let next = self.inner.node().poll_timeout();
             work.check(
                 |_| next.is_none_or(|next| next > now),
                 || format!("the node's timer that fired is due again at {next:?}"),
@@ -125,8 +116,8 @@ impl EventLoop {
 
     /// Arms the timer for whatever comes first. True if that is now.
     fn arm(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        let Inner { node, slots, alarm, .. } = &self.inner;
-        let next = node.poll_timeout().into_iter().chain(slots.next_deadline()).chain(*alarm).min();
+        let Inner { node_deadline, slots, alarm, .. } = &self.inner;
+        let next = node_deadline.iter().copied().chain(slots.next_deadline()).chain(*alarm).min();
         // A timer that was pending wakes the task at its deadline, unasked.
         if next == self.armed && next.is_none_or(|next| next > self.inner.now) {
             return false;
@@ -142,31 +133,36 @@ impl EventLoop {
 
     /// Passes the node's events on and does what it wants, until it wants nothing.
     fn obey(&mut self, work: &mut Work) {
+        if !self.inner.has_touched_node {
+            return;
+        }
         loop {
-            while let Some(event) = self.inner.node.poll_event() {
+            while let Some(event) = self.inner.node().poll_event() {
                 self.application.node_event(&mut Context(&mut self.inner), event);
             }
-            let Some(action) = self.inner.node.poll_action() else { break };
+            let Some(action) = self.inner.node().poll_action() else { break };
             self.act(action);
         }
-        let node = &mut self.inner.node;
+        let node = self.inner.node();
         work.check(
             |_| node.poll_action().is_none() && node.poll_event().is_none(),
             || "the node wants something behind the last that it wanted".to_owned(),
         );
+        self.inner.node_deadline = node.poll_timeout();
+        self.inner.has_touched_node = false;
     }
 
     fn act(&mut self, action: Action) {
         let now = self.inner.now;
         match action {
             // Names belong to the driver; here all addresses are numbers.
-            Action::Resolve { id, .. } => self.inner.node.handle_dial_failed(now, id, DialFailure::ResolveFailed),
+            Action::Resolve { id, .. } => self.inner.node().handle_dial_failed(now, id, DialFailure::ResolveFailed),
             Action::StartDial { id, addr } => match addr.socket_addr() {
                 Some(addr) => {
                     let connecting = self.inner.runtime.connect(addr);
                     self.inner.slots.insert(|_| Slot::Dialing { id, connecting });
                 }
-                None => self.inner.node.handle_dial_failed(now, id, DialFailure::Other),
+                None => self.inner.node().handle_dial_failed(now, id, DialFailure::Other),
             },
             Action::AbortDial { id } => self.inner.slots.abort(id),
             // A message to a connection that is over comes too late.
@@ -181,16 +177,18 @@ impl EventLoop {
     }
 
     fn take_turn(&mut self, index: usize, work: &mut Work) {
-        match self.inner.slots.take(index) {
-            Slot::Open(transport) => self.move_bytes(index, transport, work),
+        let (slot, is_woken) = self.inner.slots.take(index);
+        match slot {
+            Slot::Open(transport) => self.move_bytes(index, transport, is_woken, work),
             Slot::Dialing { id, connecting } => self.go_on_dialing(index, id, connecting, work),
             Slot::Listening(acceptor) => self.accept(index, acceptor, work),
             Slot::Free | Slot::Away => {}
         }
     }
 
-    fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, work: &mut Work) {
-        let turn = transport.take_turn(work, &mut *self.application, &mut self.inner);
+    fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
+        let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
+        let turn = transport.take_turn(why, work, &mut *self.application, &mut self.inner);
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
             return slots.remove(index, &Slot::Open(transport));
@@ -218,11 +216,11 @@ impl EventLoop {
         match outcome {
             // Not wanted any more if there is no link.
             Ok(socket) => {
-                if let Some(link) = self.inner.node.handle_dialed(now, id, endpoints(&socket)) {
+                if let Some(link) = self.inner.node().handle_dialed(now, id, endpoints(&socket)) {
                     self.begin(link, socket, work);
                 }
             }
-            Err(error) => self.inner.node.handle_dial_failed(now, id, failure(&error)),
+            Err(error) => self.inner.node().handle_dial_failed(now, id, failure(&error)),
         }
     }
 
@@ -235,7 +233,7 @@ impl EventLoop {
             match accepted {
                 // What the node does not want is dropped here, before it has cost anything.
                 Ok(socket) => {
-                    if let Ok(link) = self.inner.node.handle_incoming(now, endpoints(&socket)) {
+                    if let Ok(link) = self.inner.node().handle_incoming(now, endpoints(&socket)) {
                         self.begin(link, socket, work);
                     }
                 }

@@ -26,21 +26,29 @@ struct State {
 pub(super) struct Mark {
     index: usize,
     is_marked: AtomicBool,
+    /// By the socket: there may be something to read, or room to write.
+    is_woken: AtomicBool,
     ready: Arc<Ready>,
 }
 
 impl Mark {
     pub(super) fn new(index: usize, ready: Arc<Ready>) -> Arc<Self> {
-        Arc::new(Self { index, is_marked: AtomicBool::new(false), ready })
+        Arc::new(Self { index, is_marked: AtomicBool::new(false), is_woken: AtomicBool::new(false), ready })
     }
 
-    /// Its socket is looked at now: from here on it can be marked again.
-    pub(super) fn clear(&self) {
+    /// It has its turn now: from here on it can be marked again. True if its socket has woken it since the last one.
+    pub(super) fn clear(&self) -> bool {
         self.is_marked.store(false, Ordering::Relaxed);
+        let is_woken = self.is_woken.load(Ordering::Relaxed);
+        if is_woken {
+            self.is_woken.store(false, Ordering::Relaxed);
+        }
+        is_woken
     }
 
+    /// It is to have a turn, whatever the socket does.
     pub(super) fn set(&self) {
-        // A run of the world has one thread; across threads the lock orders what the flag does not.
+        // A run of the world has one thread.
         if !self.is_marked.swap(true, Ordering::Relaxed) {
             self.ready.push(self.index);
         }
@@ -49,10 +57,11 @@ impl Mark {
 
 impl Wake for Mark {
     fn wake(self: Arc<Self>) {
-        self.set();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Relaxed);
         self.set();
     }
 }

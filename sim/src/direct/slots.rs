@@ -66,12 +66,18 @@ impl Slots {
         }
     }
 
-    /// Takes out what is to have its turn. It must be [put](Self::put) back, or [removed](Self::remove).
-    pub(super) fn take(&mut self, index: usize) -> Slot {
-        let Some(entry) = self.entries.get_mut(index) else { return Slot::Free };
-        entry.mark.clear();
+    /// Takes out what is to have its turn, and tells whether its socket has woken it. It must be
+    /// [put](Self::put_back) back, or [removed](Self::remove).
+    pub(super) fn take(&mut self, index: usize) -> (Slot, bool) {
+        let Some(entry) = self.entries.get_mut(index) else { return (Slot::Free, false) };
+        let is_woken = entry.mark.clear();
         let empty = if let Slot::Free = entry.slot { Slot::Free } else { Slot::Away };
-        std::mem::replace(&mut entry.slot, empty)
+        (std::mem::replace(&mut entry.slot, empty), is_woken)
+    }
+
+    /// The deadline of what is in this place has come.
+    pub(super) fn is_due(&self, index: usize, now: Instant) -> bool {
+        self.entries.get(index).and_then(|entry| entry.armed).is_some_and(|deadline| deadline <= now)
     }
 
     /// Puts back what had its turn, or something else in its place.
@@ -106,7 +112,7 @@ impl Slots {
     /// Drops a dial.
     pub(super) fn abort(&mut self, id: AttemptId) {
         if let Some(index) = self.dials.get(&id).copied() {
-            let dial = self.take(index);
+            let (dial, _) = self.take(index);
             self.remove(index, &dial);
         }
     }

@@ -27,9 +27,9 @@ pub(super) struct Transport {
     waker: Waker,
     unsent: Option<Unsent>,
     output: Output,
-    /// A read has found nothing in this turn.
+    /// The last read has found nothing, and the socket has not woken the connection since.
     is_drained: bool,
-    /// A write has found no room in this turn.
+    /// The same for room to write.
     is_full: bool,
 }
 
@@ -45,6 +45,15 @@ enum Output {
     Open,
     Finished,
     Failed,
+}
+
+/// Why there is a turn.
+#[derive(Clone, Copy)]
+pub(super) struct Why {
+    /// The socket may be ready.
+    pub(super) is_woken: bool,
+    /// The deadline has come that the connection had after its last turn.
+    pub(super) is_due: bool,
 }
 
 /// What came of a turn.
@@ -76,10 +85,18 @@ impl Transport {
     }
 
     /// Does everything that can be done without waiting.
-    pub(super) fn take_turn(&mut self, work: &mut Work, application: &mut dyn Application, inner: &mut Inner) -> Turn {
+    pub(super) fn take_turn(
+        &mut self,
+        why: Why,
+        work: &mut Work,
+        application: &mut dyn Application,
+        inner: &mut Inner,
+    ) -> Turn {
         let now = inner.now;
-        (self.is_drained, self.is_full) = (false, false);
-        if self.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        if why.is_woken {
+            (self.is_drained, self.is_full) = (false, false);
+        }
+        if why.is_due && self.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.connection.handle_timeout(now);
             work.counts.timers += 1;
             let next = self.poll_timeout();
@@ -161,7 +178,8 @@ impl Transport {
         }
         while self.connection.wants_node() {
             let Some(message) = self.connection.poll_node() else { break };
-            inner.node.handle_connection(inner.now, self.id, message);
+            let now = inner.now;
+            inner.node().handle_connection(now, self.id, message);
         }
     }
 

@@ -6,8 +6,6 @@ use std::{
     task::{Poll, Waker},
 };
 
-use crate::direct::Direct;
-
 /// Counts down. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Done(Arc<Mutex<State>>);
@@ -26,19 +24,9 @@ impl Done {
 
     /// One of them is.
     pub fn count_down(&self) {
-        self.subtract(1);
-    }
-
-    /// Nothing more is waited for once something happens that never should.
-    pub fn end_at_violation(&self, direct: &Direct) {
-        let done = self.clone();
-        direct.on_violation(move |_| done.subtract(usize::MAX));
-    }
-
-    fn subtract(&self, count: usize) {
         let waiting = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.left = state.left.saturating_sub(count);
+            state.left = state.left.saturating_sub(1);
             if state.left == 0 { state.waiting.take() } else { None }
         };
         waiting.into_iter().for_each(Waker::wake);

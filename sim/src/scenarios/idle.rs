@@ -16,9 +16,9 @@ use septa_core::{
     node::{self, Intent, Rate, RateLimits},
 };
 
-use super::{Failed, identity, outcome};
+use super::{direct, identity};
 use crate::{
-    FastCrypto, Simulation,
+    FastCrypto, Simulation, Stalled,
     direct::{Application, Context, Counts, Direct, Setup},
 };
 
@@ -67,14 +67,13 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A connection was lost.
-pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Failed> {
-    let crowd = Crowd::start(simulation, options)?;
+pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Stalled> {
+    let crowd = Crowd::start(simulation, options);
     let until = simulation.now().saturating_add(options.length);
     while simulation.now() < until {
-        crowd.run_for(simulation, SLICE.min(until.saturating_duration_since(simulation.now())))?;
+        simulation.run_for(SLICE.min(until.saturating_duration_since(simulation.now())))?;
     }
-    let counts = outcome(&crowd.direct, Ok(()))?;
-    Ok(Outcome { hellos: crowd.hellos(), counts })
+    Ok(crowd.outcome())
 }
 
 /// A crowd that runs in a world.
@@ -86,11 +85,8 @@ pub struct Crowd {
 
 impl Crowd {
     /// Starts hubs and peers. They find each other as the world runs.
-    ///
-    /// # Errors
-    /// The configuration of a hub does not work.
-    pub fn start(simulation: &Simulation, options: &Options) -> Result<Self, Failed> {
-        let direct = if options.is_checked { Direct::checked() } else { Direct::new() };
+    pub fn start(simulation: &Simulation, options: &Options) -> Self {
+        let direct = direct(simulation, options.is_checked);
         let hellos = Arc::new(AtomicU64::new(0));
         let addr = |number: usize| {
             let host = u32::try_from(number + 1).unwrap_or(u32::MAX);
@@ -102,28 +98,22 @@ impl Crowd {
         for number in 0..options.hubs {
             let setup = Setup { listen: vec![addr(number)], node: for_crowds(options.peers), ..setup(number) };
             let host = simulation.host(&format!("hub {number}"));
-            direct.start(&host, setup, Member { hub: None, hellos: hellos.clone() })?;
+            direct.start(&host, setup, Member { hub: None, hellos: hellos.clone() }).expect("there is room");
         }
         for number in options.hubs..options.hubs + options.peers {
             let hub = number % options.hubs;
             let member =
                 Member { hub: Some((hubs[hub], Multiaddr::from_socket_addr(addr(hub)))), hellos: hellos.clone() };
-            direct.start(&simulation.host(&format!("peer {number}")), setup(number), member)?;
+            direct
+                .start(&simulation.host(&format!("peer {number}")), setup(number), member)
+                .expect("the defaults are valid");
         }
-        Ok(Self { direct, hellos })
+        Self { direct, hellos }
     }
 
-    /// Lets the world go on for so long.
-    ///
-    /// # Errors
-    /// Something happened that never should.
-    pub fn run_for(&self, simulation: &Simulation, duration: Duration) -> Result<(), Failed> {
-        outcome(&self.direct, simulation.block_on(simulation.sleep(duration))).map(drop)
-    }
-
-    /// Peers that have said hello until now.
-    pub fn hellos(&self) -> u64 {
-        self.hellos.load(Ordering::Relaxed)
+    /// What has happened until now.
+    pub fn outcome(&self) -> Outcome {
+        Outcome { hellos: self.hellos.load(Ordering::Relaxed), counts: self.direct.counts() }
     }
 }
 

@@ -17,9 +17,9 @@ use septa_core::{
     node::Intent,
 };
 
-use super::{Failed, identity, outcome};
+use super::{direct, identity};
 use crate::{
-    FastCrypto, Simulation,
+    FastCrypto, Simulation, Stalled,
     direct::{Application, Context, Counts, Direct, Setup},
 };
 
@@ -78,17 +78,16 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A message was changed, or came out of order; a connection was lost.
-pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Failed> {
-    let mesh = Mesh::start(simulation, options)?;
+pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Stalled> {
+    let mesh = Mesh::start(simulation, options);
     let until = simulation.now().saturating_add(options.length);
     while simulation.now() < until {
-        mesh.run_for(simulation, SLICE.min(until.saturating_duration_since(simulation.now())))?;
+        simulation.run_for(SLICE.min(until.saturating_duration_since(simulation.now())))?;
     }
     mesh.board.stop();
     // What is on its way arrives.
-    mesh.run_for(simulation, SLICE)?;
-    let counts = mesh.counts()?;
-    Ok(Outcome { sent: mesh.board.sent(), received: mesh.board.received(), counts })
+    simulation.run_for(SLICE)?;
+    Ok(mesh.outcome())
 }
 
 /// A mesh that runs in a world.
@@ -126,11 +125,8 @@ impl Board {
 
 impl Mesh {
     /// Starts the nodes. They find each other as the world runs.
-    ///
-    /// # Errors
-    /// The defaults of a node do not work.
-    pub fn start(simulation: &Simulation, options: &Options) -> Result<Self, Failed> {
-        let direct = if options.is_checked { Direct::checked() } else { Direct::new() };
+    pub fn start(simulation: &Simulation, options: &Options) -> Self {
+        let direct = direct(simulation, options.is_checked);
         let board = Arc::new(Board::default());
         let hosts: Vec<_> = (0..options.nodes).map(|number| simulation.host(&format!("node {number}"))).collect();
         let addr = |number: usize| {
@@ -159,25 +155,14 @@ impl Mesh {
                 talks: BTreeMap::new(),
                 board: board.clone(),
             };
-            direct.start(host, setup, member)?;
+            direct.start(host, setup, member).expect("the defaults are valid");
         }
-        Ok(Self { direct, board })
-    }
-
-    /// Lets the world go on for so long.
-    ///
-    /// # Errors
-    /// Something happened that never should.
-    pub fn run_for(&self, simulation: &Simulation, duration: Duration) -> Result<(), Failed> {
-        outcome(&self.direct, simulation.block_on(simulation.sleep(duration))).map(drop)
+        Self { direct, board }
     }
 
     /// What has happened until now.
-    ///
-    /// # Errors
-    /// Something happened that never should.
-    pub fn counts(&self) -> Result<Counts, Failed> {
-        outcome(&self.direct, Ok(()))
+    pub fn outcome(&self) -> Outcome {
+        Outcome { sent: self.board.sent(), received: self.board.received(), counts: self.direct.counts() }
     }
 }
 

@@ -9,10 +9,10 @@ use septa_core::{
     node::Intent,
 };
 
-use super::{Done, Failed, identity, outcome};
+use super::{Done, direct, identity};
 use crate::{
-    FastCrypto, Simulation,
-    direct::{Application, Context, Counts, Direct, Setup},
+    FastCrypto, Simulation, Stalled,
+    direct::{Application, Context, Counts, Setup},
 };
 
 const TRANSFER: ProtocolId = ProtocolId::from_static("/septa-sim/transfer");
@@ -32,7 +32,7 @@ pub struct Options {
     pub bytes: u64,
     /// The ciphers of both ends.
     pub provider: Arc<dyn Provider>,
-    /// Whether the nodes are [checked](Direct::checked) on the way.
+    /// Whether the nodes are [checked](crate::direct::Direct::checked) on the way.
     pub is_checked: bool,
 }
 
@@ -48,14 +48,13 @@ impl Default for Options {
 ///
 /// # Errors
 /// Bytes were lost or changed, or did not come.
-pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Failed> {
-    let direct = if options.is_checked { Direct::checked() } else { Direct::new() };
+pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Stalled> {
+    let direct = direct(simulation, options.is_checked);
     let hosts = ["dialer", "listener"].map(|name| simulation.host(name));
     let [dialer, listener] = [1, 2]
         .map(|number| Setup { provider: options.provider.clone(), ..Setup::serving(identity(number), &[TRANSFER]) });
     let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| ((i % 251) ^ (i / 251)) as u8).collect();
     let done = Done::after(2 * options.streams);
-    done.end_at_violation(&direct);
     let end = |target| End {
         target,
         streams: options.streams,
@@ -67,9 +66,10 @@ pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Failed>
     };
     let addr = SocketAddr::new(simulation.ip(2), 4001);
     let target = (listener.identity.peer_id(), Multiaddr::from_socket_addr(addr));
-    direct.start(&hosts[1], Setup { listen: vec![addr], ..listener }, end(None))?;
-    direct.start(&hosts[0], dialer, end(Some(target)))?;
-    outcome(&direct, simulation.block_on(done.wait()))
+    direct.start(&hosts[1], Setup { listen: vec![addr], ..listener }, end(None)).expect("the defaults are valid");
+    direct.start(&hosts[0], dialer, end(Some(target))).expect("the defaults are valid");
+    simulation.block_on(done.wait())?;
+    Ok(direct.counts())
 }
 
 /// One of the two nodes.
