@@ -8,15 +8,15 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use septa_core::Seed;
+use septa_core::{Instant, Seed};
 use septa_driver::runtime::{Acceptor, Socket};
 
 use crate::{
-    clock::Clock,
     fired::Fired,
     link::LinkOptions,
     pipe::Pipe,
     plan::{DialFault, FaultKind},
+    schedule::Schedule,
     socket::{self, with},
     stats::Counters,
     trace::Trace,
@@ -31,7 +31,7 @@ pub(crate) type HostId = u32;
 
 pub(crate) struct Network {
     /// True time: what is on its way knows no other.
-    pub(crate) clock: Arc<Clock>,
+    schedule: Arc<Schedule>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) fired: Arc<Fired>,
     pub(crate) counters: Arc<Counters>,
@@ -93,7 +93,7 @@ enum Behind {
 
 impl Network {
     pub(crate) fn new(
-        clock: Arc<Clock>,
+        schedule: Arc<Schedule>,
         trace: Arc<Trace>,
         fired: Arc<Fired>,
         counters: Arc<Counters>,
@@ -111,7 +111,12 @@ impl Network {
             stalls: Vec::new(),
             dial_faults: Vec::new(),
         };
-        Self { clock, trace, fired, counters, state: Mutex::new(state) }
+        Self { schedule, trace, fired, counters, state: Mutex::new(state) }
+    }
+
+    /// True time.
+    pub(crate) fn now(&self) -> Instant {
+        self.schedule.now()
     }
 
     pub(crate) fn set_options(&self, options: LinkOptions) {
@@ -291,7 +296,12 @@ impl State {
 
 impl State {
     fn pipe(&mut self, network: &Network, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
-        let mut pipe = Pipe::new(self.options, self.seed.child("pipe").public_stream(), network.fired.clone());
+        let mut pipe = Pipe::new(
+            network.schedule.clone(),
+            self.options,
+            self.seed.child("pipe").public_stream(),
+            network.fired.clone(),
+        );
         if self.is_cut {
             pipe.stall(None);
         }

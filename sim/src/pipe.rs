@@ -14,13 +14,20 @@ use crate::{
     fired::Fired,
     link::LinkOptions,
     plan::{FaultKind, Tamper},
+    schedule::{Alarm, AlarmId, Schedule},
+    world::NOBODY,
 };
 
+/// Room for bytes that an empty pipe keeps, so that small messages allocate nothing and idle connections hold little.
+const IDLE_CAPACITY: usize = 256;
+
 pub(crate) struct Pipe {
+    schedule: Arc<Schedule>,
     options: LinkOptions,
     luck: SeedStream,
+    /// What is held, and of what parts it is made.
+    bytes: VecDeque<u8>,
     segments: VecDeque<Segment>,
-    held: usize,
     carried: u64,
     /// When the line has sent everything that was written.
     line_free: Instant,
@@ -29,6 +36,8 @@ pub(crate) struct Pipe {
     /// When the end of the output arrives, once the writer has ended it.
     end: Option<Instant>,
     reader: Option<Waker>,
+    /// Wakes the reader when the first of the segments arrives. It may have gone off.
+    arrival: Option<AlarmId>,
     writer: Option<Waker>,
     is_reset: bool,
     /// How many faults keep everything from arriving now. Nothing says so to either end.
@@ -46,33 +55,26 @@ pub(crate) struct Pipe {
     fired: Arc<Fired>,
 }
 
+/// Bytes that arrive at once.
 struct Segment {
     arrives: Instant,
-    bytes: VecDeque<u8>,
-}
-
-/// What a reader finds.
-pub(crate) enum Read {
-    /// This many bytes; 0 is the end.
-    Bytes(usize),
-    /// Nothing before this instant.
-    NotBefore(Instant),
-    /// Nothing until the other end does something.
-    Wait,
+    len: usize,
 }
 
 impl Pipe {
-    pub(crate) fn new(options: LinkOptions, luck: SeedStream, fired: Arc<Fired>) -> Self {
+    pub(crate) fn new(schedule: Arc<Schedule>, options: LinkOptions, luck: SeedStream, fired: Arc<Fired>) -> Self {
         Self {
+            schedule,
             options,
             luck,
+            bytes: VecDeque::new(),
             segments: VecDeque::new(),
-            held: 0,
             carried: 0,
             line_free: Instant::EPOCH,
             last_arrival: Instant::EPOCH,
             end: None,
             reader: None,
+            arrival: None,
             writer: None,
             is_reset: false,
             stalls: 0,
@@ -85,39 +87,86 @@ impl Pipe {
         }
     }
 
-    pub(crate) fn read(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut [u8]) -> io::Result<Read> {
-        self.reader = Some(cx.waker().clone());
+    /// Reads what has arrived; 0 bytes are the end.
+    pub(crate) fn read(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.is_reset {
-            return Err(io::ErrorKind::ConnectionReset.into());
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if self.stalls > 0 {
-            return Ok(Read::Wait);
-        }
-        let Some(segment) = self.segments.front_mut() else {
-            return Ok(match self.end {
-                Some(arrives) if arrives <= now => Read::Bytes(0),
-                Some(arrives) => Read::NotBefore(arrives),
-                None => Read::Wait,
-            });
-        };
-        if segment.arrives > now {
-            return Ok(Read::NotBefore(segment.arrives));
+        let next = if self.stalls > 0 { None } else { self.next_arrival() };
+        match next {
+            Some(arrives) if arrives <= now => self.stop_arrival(),
+            next => {
+                self.set_reader(cx.waker());
+                if let Some(arrives) = next {
+                    self.await_arrival(arrives);
+                }
+                return Poll::Pending;
+            }
         }
         let limit = self.options.read_cut.limit(&mut self.luck).min(out.len());
-        let mut read = 0;
-        while read < limit {
+        let mut count = 0;
+        while count < limit {
             let Some(segment) = self.segments.front_mut().filter(|segment| segment.arrives <= now) else { break };
-            let count = io::Read::read(&mut segment.bytes, &mut out[read..limit])?;
-            read += count;
-            if segment.bytes.is_empty() {
+            let taken = segment.len.min(limit - count);
+            segment.len -= taken;
+            count += taken;
+            if segment.len == 0 {
                 self.segments.pop_front();
             }
         }
-        self.held -= read;
-        if let Some(writer) = self.writer.take() {
+        self.take_bytes(&mut out[..count]);
+        if count > 0
+            && let Some(writer) = self.writer.take()
+        {
             writer.wake();
         }
-        Ok(Read::Bytes(read))
+        Poll::Ready(Ok(count))
+    }
+
+    /// When the first of what has not been read arrives; the end, if that is all.
+    fn next_arrival(&self) -> Option<Instant> {
+        self.segments.front().map(|segment| segment.arrives).or(self.end)
+    }
+
+    /// Fills `out` with the first bytes. There are as many.
+    fn take_bytes(&mut self, out: &mut [u8]) {
+        let (first, second) = self.bytes.as_slices();
+        let in_first = out.len().min(first.len());
+        let (from_first, from_second) = out.split_at_mut(in_first);
+        from_first.copy_from_slice(&first[..in_first]);
+        from_second.copy_from_slice(&second[..from_second.len()]);
+        self.bytes.drain(..out.len());
+        if self.bytes.is_empty() && self.bytes.capacity() > IDLE_CAPACITY {
+            self.bytes = VecDeque::new();
+        }
+    }
+
+    fn set_reader(&mut self, waker: &Waker) {
+        match &mut self.reader {
+            Some(reader) if reader.will_wake(waker) => {}
+            reader => {
+                *reader = Some(waker.clone());
+                // It would wake the one before.
+                self.stop_arrival();
+            }
+        }
+    }
+
+    /// Has the reader woken when something arrives; not before, as it would find nothing.
+    fn await_arrival(&mut self, arrives: Instant) {
+        let Some(reader) = &self.reader else { return };
+        if self.arrival.as_ref().is_some_and(|id| self.schedule.is_set_for(id, reader)) {
+            return;
+        }
+        let alarm = Alarm { waker: reader.clone(), host: NOBODY, deadline: arrives, is_late: false };
+        self.stop_arrival();
+        self.arrival = Some(self.schedule.set(Some(arrives), alarm));
+    }
+
+    fn stop_arrival(&mut self) {
+        if let Some(id) = self.arrival.take() {
+            self.schedule.stop(id);
+        }
     }
 
     /// Takes some of `data`. The caller resets the other direction too if this one says so.
@@ -125,25 +174,29 @@ impl Pipe {
         if self.is_reset || self.end.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = self.options.capacity.saturating_sub(self.held);
+        let room = self.options.capacity.saturating_sub(self.bytes.len());
         if room == 0 && !data.is_empty() {
             self.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let count = data.len().min(room).min(self.options.write_cut.limit(&mut self.luck));
         let arrives = self.occupy_line(now, count);
-        let bytes = self.tampered(&data[..count]);
+        let held = self.bytes.len();
+        if self.is_tampered(count) {
+            let bytes = self.tampered(&data[..count]);
+            self.bytes.extend(bytes);
+        } else {
+            self.bytes.extend(&data[..count]);
+        }
         self.carried += count as u64;
-        self.held += bytes.len();
+        let len = self.bytes.len() - held;
         match self.segments.back_mut().filter(|segment| segment.arrives == arrives) {
-            Some(segment) => segment.bytes.extend(bytes),
-            None if !bytes.is_empty() => self.segments.push_back(Segment { arrives, bytes: bytes.into() }),
+            Some(segment) => segment.len += len,
+            None if len > 0 => self.segments.push_back(Segment { arrives, len }),
             None => {}
         }
         self.held_back();
-        if self.stalls == 0 {
-            self.wake_reader();
-        }
+        self.tell_reader(now);
         Poll::Ready(Ok(count))
     }
 
@@ -173,7 +226,7 @@ impl Pipe {
     pub(crate) fn finish(&mut self, now: Instant) {
         if self.end.is_none() && !self.is_reset {
             self.end = Some(self.occupy_line(now, 0));
-            self.wake_reader();
+            self.tell_reader(now);
         }
     }
 
@@ -185,7 +238,8 @@ impl Pipe {
         }
         self.is_reset = true;
         self.segments.clear();
-        self.held = 0;
+        self.bytes.clear();
+        self.stop_arrival();
         self.wake_reader();
         if let Some(writer) = self.writer.take() {
             writer.wake();
@@ -239,14 +293,17 @@ impl Pipe {
         self.tampers.sort_by_key(|(position, _)| *position);
     }
 
+    /// Something happens to so many bytes that are written now.
+    fn is_tampered(&self, count: usize) -> bool {
+        let end = self.carried + count as u64;
+        self.swallows > 0 || self.tampers.first().is_some_and(|(position, _)| *position < end)
+    }
+
     /// What arrives of bytes that are written now.
     fn tampered(&mut self, written: &[u8]) -> Vec<u8> {
         let begin = self.carried;
         let end = begin + written.len() as u64;
         let due = self.tampers.partition_point(|(position, _)| *position < end);
-        if due == 0 && self.swallows == 0 {
-            return written.to_vec();
-        }
         let due: Vec<(u64, Tamper)> = self.tampers.drain(..due).collect();
         let mut due = due.into_iter().peekable();
         let mut arrives = Vec::with_capacity(written.len());
@@ -280,12 +337,29 @@ impl Pipe {
 
     /// Whether bytes are held that nobody has read.
     pub(crate) fn has_unread(&self) -> bool {
-        self.held > 0
+        !self.bytes.is_empty()
+    }
+
+    /// Something was written, or the end: the reader hears of it when that arrives.
+    fn tell_reader(&mut self, now: Instant) {
+        if self.stalls > 0 {
+            return;
+        }
+        match self.next_arrival() {
+            Some(arrives) if arrives > now => self.await_arrival(arrives),
+            _ => self.wake_reader(),
+        }
     }
 
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.stop_arrival();
     }
 }

@@ -7,14 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use septa_driver::runtime::{Socket, SocketReader, SocketWriter, Timer};
+use septa_driver::runtime::{Socket, SocketReader, SocketWriter};
 
-use crate::{
-    clock::SimTimer,
-    network::Network,
-    pipe::{Pipe, Read},
-    trace::Kind,
-};
+use crate::{network::Network, pipe::Pipe, trace::Kind};
 
 /// A socket that reads from the first of `pipes` and writes to the second.
 pub(crate) fn new(
@@ -24,13 +19,7 @@ pub(crate) fn new(
     (local, remote): (SocketAddr, SocketAddr),
 ) -> Socket {
     let end = Arc::new(End { network: network.clone(), id, input, output });
-    let arrival = SimTimer::new(network.clock.clone());
-    Socket {
-        reader: Box::new(SimReader { end: end.clone(), arrival }),
-        writer: Box::new(SimWriter(end)),
-        local,
-        remote,
-    }
+    Socket { reader: Box::new(SimReader(end.clone())), writer: Box::new(SimWriter(end)), local, remote }
 }
 
 /// What the two halves share. The socket closes when both are dropped.
@@ -41,10 +30,7 @@ struct End {
     output: Arc<Mutex<Pipe>>,
 }
 
-struct SimReader {
-    end: Arc<End>,
-    arrival: SimTimer,
-}
+struct SimReader(Arc<End>);
 
 struct SimWriter(Arc<End>);
 
@@ -53,30 +39,19 @@ impl SocketReader for SimReader {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let now = self.end.network.clock.now();
-        match with(&self.end.input, |pipe| pipe.read(cx, now, buffer)) {
-            Ok(Read::Bytes(count)) => {
-                if count > 0 {
-                    self.end.network.counters.add_delivery(count);
-                }
-                Poll::Ready(Ok(count))
-            }
-            Ok(Read::Wait) => Poll::Pending,
-            Ok(Read::NotBefore(arrives)) => {
-                self.arrival.reset(Some(arrives));
-                // Pending, as the arrival is in the future; registers the waker.
-                let _ = self.arrival.poll_expired(cx);
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
+        let End { network, input, .. } = &*self.0;
+        let read = with(input, |pipe| pipe.read(cx, network.now(), buffer));
+        if let Poll::Ready(Ok(count @ 1..)) = read {
+            network.counters.add_delivery(count);
         }
+        read
     }
 }
 
 impl SocketWriter for SimWriter {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let End { network, id, input, output } = &*self.0;
-        let now = network.clock.now();
+        let now = network.now();
         let (written, exhausted) = with(output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
         if let Poll::Ready(Ok(count)) = &written {
             network.trace.record(Kind::Send, now, *id, &data[..*count]);
@@ -93,7 +68,7 @@ impl SocketWriter for SimWriter {
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let End { network, id, output, .. } = &*self.0;
-        let now = network.clock.now();
+        let now = network.now();
         network.trace.record(Kind::End, now, *id, &[]);
         with(output, |pipe| pipe.finish(now));
         Poll::Ready(Ok(()))
@@ -104,7 +79,7 @@ impl Drop for End {
     /// Like close(2): a reset if unread input is thrown away, else an end of the output. Whoever
     /// writes to a closed socket gets a reset.
     fn drop(&mut self) {
-        let now = self.network.clock.now();
+        let now = self.network.now();
         let unread = with(&self.input, |pipe| pipe.has_unread());
         self.network.trace.record(Kind::End, now, self.id, &[u8::from(unread)]);
         if unread {

@@ -61,7 +61,7 @@ impl World {
         let luck = root.child("clock").public_stream();
         let clock = Arc::new(Clock::new(schedule.clone(), fired.clone(), counters.clone(), NOBODY, luck));
         let network =
-            Network::new(clock.clone(), trace.clone(), fired.clone(), counters.clone(), root.child("network"));
+            Network::new(schedule.clone(), trace.clone(), fired.clone(), counters.clone(), root.child("network"));
         let state = State {
             seed: root,
             machines: BTreeMap::new(),
