@@ -5,7 +5,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use super::{
     OpenError, Priority, Session, StreamId,
     memory::Account,
-    scheduler::{Ready, Ring, Streams},
+    scheduler::{Popped, Ready, Ring, Streams},
     session::OwnGoAway,
     stream::{Opening, RecvHalf, SendHalf, Stream},
 };
@@ -34,14 +34,20 @@ impl Session {
     /// The next stream that the remote opened, in the order in which they arrived. Acknowledges it.
     /// After `None`, [`Event::Incoming`](super::Event::Incoming) follows once when there is one.
     pub fn accept(&mut self) -> Option<StreamId> {
-        let Some(id) = self.accept_queue.pop(&mut self.streams) else {
-            self.incoming_armed = true;
-            self.pending.incoming = false;
-            return None;
+        let id = loop {
+            match self.accept_queue.pop(&mut self.streams) {
+                Popped::Nothing => {
+                    self.incoming_armed = true;
+                    self.pending.incoming = false;
+                    return None;
+                }
+                Popped::Stale => {}
+                Popped::Stream(id, stream) => {
+                    stream.opening = Opening::AckDue;
+                    break id;
+                }
+            }
         };
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.opening = Opening::AckDue;
-        }
         self.notify_readable(id);
         self.refresh(id);
         Some(id)

@@ -64,15 +64,15 @@ impl Ring {
         }
     }
 
-    pub(super) fn pop(&mut self, streams: &mut Streams) -> Option<StreamId> {
-        while let Some(id) = self.queue.pop_front() {
-            let stands = streams.get_mut(&id).is_some_and(|stream| stream.rings.take(self.name));
-            if stands {
-                self.live = self.live.saturating_sub(1);
-                return Some(id);
-            }
+    /// Takes the first entry.
+    pub(super) fn pop<'s>(&mut self, streams: &'s mut Streams) -> Popped<'s> {
+        let Some(id) = self.queue.pop_front() else { return Popped::Nothing };
+        let Some(stream) = streams.get_mut(&id) else { return Popped::Stale };
+        if !stream.rings.take(self.name) {
+            return Popped::Stale;
         }
-        None
+        self.live = self.live.saturating_sub(1);
+        Popped::Stream(id, stream)
     }
 
     /// Rebuilds the ring if most of its entries are stale. Call after withdrawing.
@@ -96,6 +96,15 @@ impl Ring {
             self.queue = VecDeque::new();
         }
     }
+}
+
+/// What came out of a ring.
+pub(super) enum Popped<'s> {
+    /// It is empty.
+    Nothing,
+    /// An entry whose stream does not stand in the ring any more: try again.
+    Stale,
+    Stream(StreamId, &'s mut Stream),
 }
 
 /// Stale entries that are tolerated beyond one for each live one.
@@ -176,14 +185,15 @@ impl Ready {
     }
 
     /// Takes out the stream whose turn it is, with the deficit that it may use up.
-    pub(super) fn pop<'s>(&mut self, streams: &'s mut Streams) -> Option<(StreamId, &'s mut Stream)> {
-        let id = self.ring.pop(streams)?;
-        let stream = streams.get_mut(&id)?;
-        if stream.deficit == 0 {
-            stream.deficit = self.quantum(stream.priority);
+    pub(super) fn pop<'s>(&mut self, streams: &'s mut Streams) -> Popped<'s> {
+        let mut popped = self.ring.pop(streams);
+        if let Popped::Stream(_, stream) = &mut popped {
+            if stream.deficit == 0 {
+                stream.deficit = self.quantum(stream.priority);
+            }
+            self.count(stream.priority, -1);
         }
-        self.count(stream.priority, -1);
-        Some((id, stream))
+        popped
     }
 
     /// Changes the priority; the turn that the stream is in ends as it began.

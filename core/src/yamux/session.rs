@@ -9,7 +9,7 @@ use super::{
     keep_alive::Pinger,
     memory::Account,
     receive::Parser,
-    scheduler::{Ready, Ring, Streams},
+    scheduler::{Popped, Ready, Ring, Streams},
     stream::RingName,
 };
 use crate::{Instant, Role, buf::SpareBlocks};
@@ -207,8 +207,12 @@ impl Session {
     }
 
     fn poll_stream_event(&mut self) -> Option<Event> {
-        while let Some(id) = self.events.pop(&mut self.streams) {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
+        loop {
+            let (id, stream) = match self.events.pop(&mut self.streams) {
+                Popped::Nothing => return None,
+                Popped::Stale => continue,
+                Popped::Stream(id, stream) => (id, stream),
+            };
             if core::mem::take(&mut stream.readable) {
                 if stream.writable {
                     self.events.put_back(id, stream);
@@ -219,7 +223,6 @@ impl Session {
                 return Some(Event::Writable(id));
             }
         }
-        None
     }
 
     /// The last measured round-trip time, at most [`MAX_RTT`](super::MAX_RTT).

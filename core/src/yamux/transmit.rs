@@ -4,6 +4,7 @@ use super::{
     Session, StreamId,
     header::{Flags, HEADER_LEN, Header},
     lifecycle::{place, tell_writable},
+    scheduler::Popped,
     session::OwnGoAway,
     stream::{Opening, RecvHalf, SendHalf, Stream},
 };
@@ -98,8 +99,12 @@ impl Session {
     }
 
     fn fill_stream_control(&mut self, frames: &mut Frames<'_>) -> bool {
-        while let Some(id) = self.control.pop(&mut self.streams) {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
+        loop {
+            let (id, stream) = match self.control.pop(&mut self.streams) {
+                Popped::Nothing => return true,
+                Popped::Stale => continue,
+                Popped::Stream(id, stream) => (id, stream),
+            };
             // An ACK alone rides on the data frame that follows in this turn.
             if !stream.has_control() || (!stream.update_due && stream.has_sendable_data()) {
                 continue;
@@ -112,7 +117,6 @@ impl Session {
             let delta = if core::mem::take(&mut stream.update_due) { self.grant(id) } else { 0 };
             frames.push(Header::window_update(id, flags, delta));
         }
-        true
     }
 
     /// The credit of the window update that is framed now.
@@ -135,7 +139,12 @@ impl Session {
     }
 
     fn fill_data(&mut self, frames: &mut Frames<'_>) -> bool {
-        while let Some((id, stream)) = self.ready.pop(&mut self.streams) {
+        loop {
+            let (id, stream) = match self.ready.pop(&mut self.streams) {
+                Popped::Nothing => return true,
+                Popped::Stale => continue,
+                Popped::Stream(id, stream) => (id, stream),
+            };
             let framed = if stream.has_sendable_data() {
                 // One that is alone has no use for turns.
                 let turn = if self.ready.is_empty() { usize::MAX } else { stream.turn_room() };
@@ -159,7 +168,6 @@ impl Session {
                 self.end_if_flushed(id);
             }
         }
-        true
     }
 
     /// Ends a stream whose last frame but the reset was framed and whose reader is gone.
