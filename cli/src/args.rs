@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, ops::Range, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use septa_core::{Multiaddr, ProtocolId};
@@ -79,6 +79,43 @@ pub(crate) enum Command {
         #[arg(long)]
         verbose: bool,
     },
+    /// Play scenarios in the deterministic simulator, seed after seed, and show what breaks. Exits with 1 if a seed fails.
+    Sim(SimArgs),
+}
+
+/// What `sim` needs.
+#[derive(Args, Debug)]
+pub(crate) struct SimArgs {
+    /// Play this scenario; may be given several times. All of them unless it is given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scenario: Vec<String>,
+    /// How many hosts there are, instead of as many as the scenario usually has.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) nodes: Option<u32>,
+    /// The seeds, from A up to but not including B.
+    #[arg(long, value_name = "A..B", default_value = "0..20", value_parser = seeds)]
+    pub(crate) seeds: Range<u64>,
+    /// Play only the I-th of N equal parts of the seeds, counted from 0, so that N machines share them.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub(crate) shard: Option<(u64, u64)>,
+    /// Begin no further seed after so many minutes.
+    #[arg(long, value_name = "MINUTES")]
+    pub(crate) minutes: Option<f64>,
+    /// How many runs at once; as many as there are cores unless it is given. It changes no result.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Write the timeline of the run that failed, or else of the first one, as a page for a browser.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Play this plan instead of any seed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "nodes", "seeds", "shard", "minutes"])]
+    pub(crate) plan: Option<PathBuf>,
+    /// Write the plan of the first seed that fails, made as small as can be, into this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    pub(crate) save_plan: Option<PathBuf>,
+    /// Print the names of the scenarios and play nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 /// What to do with an identity file.
@@ -157,6 +194,20 @@ pub(crate) fn seconds(seconds: f64) -> Result<Duration, crate::failure::Failure>
         .map_err(|_| crate::failure::Failure::usage(format!("{seconds} is not a number of seconds")))
 }
 
+/// Two numbers such as `0..20`.
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let ends = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    let range = ends.map(|(from, to)| from..to).filter(|range: &Range<u64>| !range.is_empty());
+    range.ok_or_else(|| "write two numbers such as 0..20, the second larger than the first".to_owned())
+}
+
+/// Two numbers such as `0/4`.
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+    let shard = numbers.filter(|(index, of): &(u64, u64)| index < of);
+    shard.ok_or_else(|| "write two numbers such as 0/4, the first from 0 and smaller than the second".to_owned())
+}
+
 /// A number of bytes, such as `1000`, `64k`, `10M` or `2G`.
 fn byte_count(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().next_back() {
@@ -173,7 +224,24 @@ fn byte_count(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::byte_count;
+    use super::{byte_count, seeds, shard};
+
+    #[test]
+    fn seeds_are_a_range_that_is_not_empty() {
+        assert_eq!(seeds("3..7"), Ok(3..7));
+        for bad in ["", "3", "3..3", "7..3", "..7", "3..", "a..b", "-1..3", "3...7"] {
+            assert!(seeds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shard_is_one_of_some() {
+        assert_eq!(shard("0/1"), Ok((0, 1)));
+        assert_eq!(shard("3/4"), Ok((3, 4)));
+        for bad in ["", "4/4", "0/0", "1", "/4", "1/", "-1/4"] {
+            assert!(shard(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn amounts_have_units_of_1024() {

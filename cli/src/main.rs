@@ -47,6 +47,8 @@ fn run(command: Command, output: Output) -> Result<(), Failure> {
             Command::Echo { dial, protocol, bytes, streams } => {
                 commands::echo::run(&world, dial, protocol, bytes, streams).await
             }
+            // Nothing real happens in a simulation: it needs no runtime and no sockets.
+            Command::Sim(args) => commands::sim::run(&args, output),
             Command::Perf { dial, upload, download, verbose } => {
                 commands::perf::run(&world, dial, upload, download, verbose).await
             }

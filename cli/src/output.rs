@@ -29,6 +29,18 @@ impl Output {
         Self { json: true }.print("", json);
     }
 
+    /// Whether JSON was asked for.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints a JSON object on a line of its own if that form was asked for.
+    pub(crate) fn json_only(self, json: impl FnOnce() -> Value) {
+        if self.json {
+            self.json_line(json());
+        }
+    }
+
     /// Prints a line for people only.
     pub(crate) fn note(self, text: impl std::fmt::Display) {
         if !self.json {

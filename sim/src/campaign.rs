@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 pub struct Campaign {
     /// The seeds.
     pub seeds: Range<u64>,
+    /// Which part of them, counted from 0, and of how many: every so many-th seed. Stands for several machines.
+    pub shard: (u64, u64),
     /// How many hosts, if not as many as usual.
     pub nodes: Option<u32>,
     /// How many runs at once: each has a thread of its own, and no thread inside.
@@ -38,7 +41,7 @@ pub struct Summary {
     /// How much happened in them.
     pub stats: Stats,
     /// Virtual time that passed in them.
-    pub took: std::time::Duration,
+    pub took: Duration,
     /// In how many runs a kind of fault was declared, and how often it changed something.
     pub faults: BTreeMap<FaultKind, (u64, u64)>,
     /// Seeds that failed, in order.
@@ -72,24 +75,43 @@ impl Campaign {
     /// As many runs at once as there are cores.
     pub fn new(seeds: Range<u64>) -> Self {
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { seeds, nodes: None, threads, keep_going: false }
+        Self { seeds, shard: (0, 1), nodes: None, threads, keep_going: false }
     }
 
-    /// Plays all seeds, and tells `on_outcome` of each as it ends, in no certain order. Stops when that says so, or when a
+    /// How many seeds there are to play.
+    pub fn len(&self) -> u64 {
+        let (index, of) = self.shard;
+        (self.seeds.end.saturating_sub(self.seeds.start).saturating_sub(index)).div_ceil(of.max(1))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Plays all seeds, and tells `on_outcome` of each as it ends, in no certain order, and how much real time
+    /// it took. Stops when that says so, or when a
     /// seed fails, unless it is to keep going.
-    pub fn run(&self, scenario: &dyn Scenario, mut on_outcome: impl FnMut(&Outcome) -> bool + Send) -> Summary {
-        let (next, is_over) = (AtomicU64::new(self.seeds.start), AtomicBool::new(false));
+    pub fn run(
+        &self,
+        scenario: &dyn Scenario,
+        mut on_outcome: impl FnMut(&Outcome, Duration) -> bool + Send,
+    ) -> Summary {
+        let (index, of) = self.shard;
+        let (next, is_over) = (AtomicU64::new(self.seeds.start.saturating_add(index)), AtomicBool::new(false));
         let gathered = Mutex::new((Summary::default(), &mut on_outcome));
         let work = || {
             while !is_over.load(Ordering::Relaxed) {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
+                let seed = next.fetch_add(of.max(1), Ordering::Relaxed);
                 if !self.seeds.contains(&seed) {
                     return;
                 }
+                let began = Instant::now();
                 let outcome = play(scenario, &plan_of(scenario, seed, self.nodes));
+                let real = began.elapsed();
                 let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
                 gathered.0.add(&outcome);
-                let goes_on = (gathered.1)(&outcome);
+                let goes_on = (gathered.1)(&outcome, real);
                 if !goes_on || (outcome.result.is_err() && !self.keep_going) {
                     is_over.store(true, Ordering::Relaxed);
                 }

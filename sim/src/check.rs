@@ -33,7 +33,7 @@ pub fn check(seeds: Range<u64>, scenario: &dyn Scenario) {
         .map(|seed| seed.parse().unwrap_or_else(|_| panic!("{SEED_VARIABLE} must be a number, and is '{seed}'")));
     let seeds = one.map_or(seeds, |seed: u64| seed..seed.saturating_add(1));
     let mut failed: Option<Outcome> = None;
-    let summary = Campaign::new(seeds).run(scenario, |outcome| {
+    let summary = Campaign::new(seeds).run(scenario, |outcome, _| {
         let is_first = failed.as_ref().is_none_or(|other| outcome.plan.seed < other.plan.seed);
         if outcome.result.is_err() && is_first {
             failed = Some(outcome.clone());

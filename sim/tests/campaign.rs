@@ -114,7 +114,7 @@ fn one_thread_or_two_see_the_same() {
         let threads = NonZeroUsize::new(threads).unwrap();
         let campaign = Campaign { threads, keep_going: true, ..Campaign::new(3..13) };
         let scenario = suite::find("simultaneous-dial").unwrap();
-        let summary = campaign.run(&*scenario, |outcome| {
+        let summary = campaign.run(&*scenario, |outcome, _| {
             hashes.push((outcome.plan.seed, outcome.hash, outcome.stats, outcome.fired.clone()));
             true
         });
@@ -128,13 +128,13 @@ fn one_thread_or_two_see_the_same() {
 #[test]
 fn a_campaign_ends_at_the_first_seed_that_fails_or_when_it_is_told_to() {
     let campaign = Campaign { threads: NonZeroUsize::MIN, ..Campaign::new(0..1000) };
-    let summary = campaign.run(&BOTH, |_| true);
+    let summary = campaign.run(&BOTH, |_, _| true);
     assert_eq!(summary.failed.len(), 1);
     assert_eq!(summary.failed.first(), Some(&(summary.runs - 1)));
     let played = Arc::new(AtomicU64::new(0));
     let counted = played.clone();
     let summary =
-        Campaign { keep_going: true, ..campaign }.run(&BOTH, move |_| counted.fetch_add(1, Ordering::Relaxed) < 9);
+        Campaign { keep_going: true, ..campaign }.run(&BOTH, move |_, _| counted.fetch_add(1, Ordering::Relaxed) < 9);
     assert_eq!((summary.runs, played.load(Ordering::Relaxed)), (10, 10));
 }
 

@@ -8,6 +8,7 @@ mod kept_peers;
 pub(crate) mod listen;
 pub(crate) mod perf;
 pub(crate) mod ping;
+pub(crate) mod sim;
 
 use std::{future::Future, time::Duration};
 
