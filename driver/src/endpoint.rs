@@ -28,7 +28,6 @@ use crate::{
     listener::{self, Listener, ListenerShared},
     node::{Member, NodeShared},
     output::Output,
-    pool::WorkerPool,
     profile::Profile,
     runtime::{Runtime, Socket, SocketReader},
     services,
@@ -163,7 +162,6 @@ pub(crate) struct EndpointInner {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
-    pub(crate) pool: WorkerPool,
     /// `None` if perf is not served.
     pub(crate) max_perf_download: Option<u64>,
     profile: Profile,
@@ -204,7 +202,6 @@ impl EndpointInner {
             credentials: Arc::new(credentials),
             config: Arc::new(config),
             limits,
-            pool: WorkerPool::default(),
             max_perf_download,
             profile,
             state: Mutex::default(),

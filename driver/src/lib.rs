@@ -28,7 +28,6 @@ mod inner;
 mod listener;
 pub mod node;
 mod output;
-mod pool;
 mod profile;
 pub mod requests;
 pub mod runtime;
@@ -40,6 +39,7 @@ mod target;
 mod task;
 mod time;
 mod waiters;
+mod worker;
 
 pub use builder::{EndpointBuilder, Limits, PROTOCOL_VERSION};
 pub use channel::Channel;

@@ -18,6 +18,7 @@ use crate::{
     output::Output,
     services,
     waiters::{Waiters, Woken},
+    worker::Worker,
 };
 
 /// One connection, shared by its task and its handles.
@@ -151,11 +152,11 @@ impl Shared {
             return self.transfer(write);
         }
         let _on_panic = WakeOnPanic(self);
-        let mut worker = self.endpoint.pool.take();
+        let mut worker = Worker::take();
         // If the socket is full, the task is woken below and registers itself.
         let mut nobody = Context::from_waker(Waker::noop());
         let (written, sent) = output.transmit_after(write, self, None, &mut nobody, &mut worker.scratch);
-        self.endpoint.pool.put(worker);
+        worker.put_back();
         let needs_task = output.needs_task();
         self.release_output(output);
         if needs_task || !sent.is_all() {

@@ -11,9 +11,9 @@ use septa_core::{Connection as Core, Instant, Role, buf::SpareBlocks, connection
 use crate::{
     inner::{Inner, Settled},
     output::Progress,
-    pool::Worker,
     runtime::{SocketReader, Timer},
     shared::Shared,
+    worker::Worker,
 };
 
 /// Rounds of transmit and receive before other tasks get their turn. More than one: a task that
@@ -326,9 +326,9 @@ impl Future for ConnectionTask {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
-        let mut worker = task.shared.endpoint.pool.take();
+        let mut worker = Worker::take();
         let outcome = task.drive(cx, &mut worker);
-        task.shared.endpoint.pool.put(worker);
+        worker.put_back();
         outcome
     }
 }
