@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -417,14 +417,14 @@ impl EndpointInner {
     }
 
     fn task_ended(&self) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         self.state(|state| {
             state.live_tasks -= 1;
             if state.live_tasks == 0 {
                 state.idle.wake_into(&mut woken);
             }
         });
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     fn state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

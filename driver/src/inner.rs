@@ -121,10 +121,6 @@ pub(crate) struct NodeEffects {
 }
 
 impl Effects {
-    pub(crate) fn is_none(&self) -> bool {
-        self.woken.is_empty() && self.others.is_none()
-    }
-
     fn others(&mut self) -> &mut OtherEffects {
         self.others.get_or_insert_default()
     }

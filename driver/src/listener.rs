@@ -194,9 +194,9 @@ impl ListenerShared {
     }
 
     fn state<T>(&self, f: impl FnOnce(&mut State, &mut Woken) -> T) -> T {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let result = f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), &mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 }

@@ -271,7 +271,7 @@ impl Output {
         let frame = |inner: &mut Inner| {
             let written = write(inner);
             let framed = match inner.core() {
-                Ok(core) if core.wants_transmit() => {
+                Ok(core) => {
                     let now = match now {
                         Some(now) => now,
                         None if core.transmit_needs_time() => shared.now(),
@@ -280,7 +280,7 @@ impl Output {
                     };
                     core.poll_frames(now, scratch).unwrap_or_default()
                 }
-                _ => Framed::default(),
+                Err(_) => Framed::default(),
             };
             (written, framed)
         };

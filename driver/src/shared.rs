@@ -13,7 +13,7 @@ use septa_core::{Connection as Core, Instant, Role, connection::codes};
 
 use crate::{
     endpoint::{EndpointInner, Slot},
-    inner::{Effects, Inner, Owner},
+    inner::{Effects, Inner, OtherEffects, Owner},
     node::Member,
     output::Output,
     services,
@@ -72,9 +72,21 @@ impl Shared {
         self.endpoint.runtime.now()
     }
 
-    /// Reads or writes a stream, then wakes the task if there is something to send and it sleeps.
-    pub(crate) fn transfer<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> T) -> T {
-        self.with(f, Inner::wake_to_transmit)
+    /// Reads or writes a stream, then wakes the task if there is something to send and it sleeps. If `f` has to wait,
+    /// it has changed nothing.
+    pub(crate) fn transfer<T>(self: &Arc<Self>, f: impl FnOnce(&mut Inner) -> Poll<T>) -> Poll<T> {
+        let mut effects = Effects::default();
+        let on_panic = WakeOnPanic(self);
+        let mut inner = self.lock();
+        let result = f(&mut inner);
+        if result.is_ready() {
+            inner.dispatch(&mut effects);
+            inner.wake_to_transmit(&mut effects.woken);
+        }
+        drop(inner);
+        drop(on_panic);
+        self.see_to(effects);
+        result
     }
 
     /// Does something that may change timers or end the connection, then wakes the task if it must
@@ -140,11 +152,11 @@ impl Shared {
     /// Sends on the caller's thread what waits, as far as the socket takes it. If somebody else is
     /// sending, it is left to them. The socket wakes the task, never the caller.
     pub(crate) fn flush(self: &Arc<Self>) {
-        self.flush_after(|_| {});
+        let _ = self.flush_after(|_| Poll::Ready(()));
     }
 
     /// Writes something with `write`, then [flushes](Self::flush). If that works out, the task never hears of it.
-    pub(crate) fn flush_after<T>(self: &Arc<Self>, write: impl FnOnce(&mut Inner) -> T) -> T {
+    pub(crate) fn flush_after<T>(self: &Arc<Self>, write: impl FnOnce(&mut Inner) -> Poll<T>) -> Poll<T> {
         // Who has the output may not look again, so the task must, if it was not told yet.
         let Some(mut output) = self.try_output() else { return self.transfer(write) };
         if !output.can_flush() {
@@ -244,15 +256,20 @@ impl Shared {
         let result = then(&mut inner, &mut effects.woken, result);
         drop(inner);
         drop(on_panic);
-        if !effects.is_none() {
-            self.see_to(effects);
-        }
+        self.see_to(effects);
         result
     }
 
     fn see_to(self: &Arc<Self>, effects: Effects) {
-        effects.woken.into_iter().for_each(Waker::wake);
-        let Some(others) = effects.others else { return };
+        let Effects { woken, others } = effects;
+        woken.wake();
+        if let Some(others) = others {
+            self.see_to_others(*others);
+        }
+    }
+
+    #[inline(never)]
+    fn see_to_others(self: &Arc<Self>, others: OtherEffects) {
         for (id, service) in others.services {
             services::spawn(self, id, service);
         }

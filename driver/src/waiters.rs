@@ -5,44 +5,52 @@ use std::{collections::BTreeMap, task::Waker};
 /// Wakers that are woken when no lock is held any more, in the order in which they came. There is mostly one or
 /// none, which costs next to nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Woken {
-    first: Option<Waker>,
-    others: Option<Box<Others>>,
+pub(crate) enum Woken {
+    #[default]
+    Nobody,
+    One(Waker),
+    Many(Vec<Waker>),
 }
 
-#[derive(Debug, Default)]
-struct Others(Vec<Waker>);
-
 impl Woken {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
     pub(crate) fn push(&mut self, waker: Waker) {
-        match self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.others.get_or_insert_default().0.push(waker),
+        match self {
+            Self::Nobody => *self = Self::One(waker),
+            Self::One(_) | Self::Many(_) => self.push_another(waker),
         }
     }
+
+    #[cold]
+    fn push_another(&mut self, waker: Waker) {
+        *self = match std::mem::take(self) {
+            Self::Nobody => Self::One(waker),
+            Self::One(first) => Self::Many(vec![first, waker]),
+            Self::Many(mut wakers) => {
+                wakers.push(waker);
+                Self::Many(wakers)
+            }
+        }
+    }
+
+    /// Wakes all of them.
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Nobody => {}
+            Self::One(waker) => waker.wake(),
+            Self::Many(wakers) => wake_each(wakers),
+        }
+    }
+}
+
+#[inline(never)]
+fn wake_each(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 impl Extend<Waker> for Woken {
     fn extend<I: IntoIterator<Item = Waker>>(&mut self, wakers: I) {
         wakers.into_iter().for_each(|waker| self.push(waker));
-    }
-}
-
-impl IntoIterator for Woken {
-    type Item = Waker;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Waker>, std::vec::IntoIter<Waker>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        let others = self.others.map_or_else(Vec::new, |others| others.0);
-        self.first.into_iter().chain(others)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     pin::pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use septa_core::{
@@ -273,9 +273,9 @@ impl ChannelShared {
 
     /// Does something with what was received, then wakes whom it concerns.
     fn with_inbound<T>(&self, f: impl FnOnce(&mut Inbound, &mut Woken) -> T) -> T {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let result = f(&mut self.lock_inbound(), &mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 }

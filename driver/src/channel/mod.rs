@@ -22,7 +22,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::Waker,
     time::Duration,
 };
 
@@ -351,7 +350,7 @@ impl ChannelShared {
     /// The task of `outgoing` ends because there is nothing to do; or `why` says why it ends whatever there is. False if
     /// it does not end.
     fn end_outgoing(&self, outgoing: &Arc<Outgoing>, why: Option<DropReason>) -> bool {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let mut peers = self.lock_peers();
         let ends = match why {
             None => outgoing.retire(&mut woken),
@@ -365,7 +364,7 @@ impl ChannelShared {
             peers.past = peers.past.plus(&outgoing.stats());
         }
         drop(peers);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         ends
     }
 
@@ -374,7 +373,7 @@ impl ChannelShared {
     }
 
     fn close(&self) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let peers = {
             let peers = self.lock_peers();
             self.is_closed.store(true, Ordering::Release);
@@ -382,7 +381,7 @@ impl ChannelShared {
         };
         peers.values().for_each(|outgoing| outgoing.close(&mut woken));
         self.lock_inbound().close(&mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     fn lock_peers(&self) -> MutexGuard<'_, Peers> {

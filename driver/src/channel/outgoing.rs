@@ -65,12 +65,12 @@ impl Outgoing {
 
     /// Does something with the state, then wakes whom it concerns.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let mut state = self.lock();
         let result = f(&mut state);
         state.settle(&mut woken);
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 

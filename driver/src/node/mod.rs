@@ -18,13 +18,7 @@ mod shared;
 mod subscription;
 mod task;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    sync::Arc,
-    task::{Poll, Waker},
-    time::Duration,
-};
+use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 pub use builder::{NodeBuilder, NodeLimits, Recollection};
 pub use error::{AcceptError, BanError, BuildError, OpenError, PeerError, ReachError, ShutDown};
@@ -222,7 +216,7 @@ impl Node {
     /// May be called again and by many at once; the earliest deadline counts. Dropping the future stops nothing that was
     /// begun. Every other method fails from now on.
     pub async fn shutdown(&self, deadline: Duration) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let listeners = self.shared.tell(|state, now| {
             state.shut_down = true;
             state.handshaking.wake_into(&mut woken);
@@ -233,7 +227,7 @@ impl Node {
         });
         drop(listeners);
         self.shared.incoming.close();
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         let _ = self.shared.endpoint.begin_shutdown();
         let cut = || self.shared.tell(|state, _| state.is_cut = true);
         self.shared.endpoint.idle_or_cut(deadline, cut).await;

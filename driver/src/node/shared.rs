@@ -156,13 +156,13 @@ impl NodeShared {
     /// [`tell`](Self::tell), for the task itself.
     pub(super) fn quietly<T>(&self, f: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = self.now();
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let _on_panic = CallOnPanic(self);
         let mut state = self.lock();
         let result = f(&mut state, now);
         state.publish(&mut woken);
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 
@@ -211,7 +211,7 @@ impl NodeShared {
 
     fn begin_handshake(&self, connection: &Arc<Shared>) {
         let Some(peer) = connection.quietly(|inner| inner.opened()) else { return };
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let oldest = self.look(|state| {
             let is_full = state.handshakes.len() >= state.max_handshakes;
             let oldest = if is_full { state.handshakes.pop_front() } else { None };
@@ -220,7 +220,7 @@ impl NodeShared {
             oldest
         });
         drop(oldest);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     fn called_by(&self, id: ConnectionId) {

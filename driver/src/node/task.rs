@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use septa_core::{
@@ -215,7 +215,7 @@ impl Drop for NodeTask {
     fn drop(&mut self) {
         let (listeners, _) = self.node.endpoint.begin_shutdown();
         listeners.iter().for_each(|listener| listener.close());
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let (connections, attempts, handshakes, listeners) = self.node.look(|state| {
             state.close(&mut woken);
             let handshakes = std::mem::take(&mut state.handshakes);
@@ -226,6 +226,6 @@ impl Drop for NodeTask {
         attempts.values().for_each(|attempt| attempt.abort());
         drop((connections, handshakes, listeners));
         self.node.incoming.close();
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 }

@@ -51,7 +51,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::Waker,
     time::Duration,
 };
 
@@ -327,7 +326,7 @@ impl RequestsShared {
     }
 
     fn close(&self) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let peers = {
             let peers = self.lock_peers();
             self.is_closed.store(true, Ordering::Release);
@@ -335,7 +334,7 @@ impl RequestsShared {
         };
         let error = RequestError::Closed { protocol: self.protocol.clone() };
         peers.values().for_each(|asking| asking.close(&error, &mut woken));
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         self.desk.close();
     }
 

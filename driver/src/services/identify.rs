@@ -1,6 +1,6 @@
 //! Identify both ways, and pushes both ways.
 
-use std::{sync::Arc, task::Waker};
+use std::sync::Arc;
 
 use septa_core::{
     Instant, PublicKey,
@@ -168,7 +168,7 @@ async fn read(shared: &Shared, authenticated: PublicKey, stream: &mut Stream) ->
 
 /// Notes what the peer has said and tells those who wait for it.
 fn learn(shared: &Arc<Shared>, change: impl FnOnce(&mut RemoteInfo)) {
-    let mut woken = Woken::new();
+    let mut woken = Woken::default();
     shared.task(|inner| {
         let services = inner.services();
         let remote = services.remote.get_or_insert_default();
@@ -178,5 +178,5 @@ fn learn(shared: &Arc<Shared>, change: impl FnOnce(&mut RemoteInfo)) {
             services.informed.wake_into(&mut woken);
         }
     });
-    woken.into_iter().for_each(Waker::wake);
+    woken.wake();
 }

@@ -92,7 +92,7 @@ fn a_subscriber_that_is_not_told_who_has_gone_does_not_remember_whom_it_has_seen
     for filter in [EventFilter::new().state(PeerState::Established), EventFilter::new().kind(EventKind::Opened)] {
         let mut subscribers = Subscribers::default();
         let key = subscribers.add(filter, [peer(0)].into());
-        let mut publish = |event| subscribers.publish(&event, &|_| false, &mut Woken::new());
+        let mut publish = |event| subscribers.publish(&event, &|_| false, &mut Woken::default());
         for number in 1..100 {
             publish(state(peer(number), PeerState::Established));
             publish(state(peer(number), PeerState::Disconnected));
@@ -110,7 +110,7 @@ fn strangers_whose_end_is_hidden_do_not_stay_behind() {
     let key = subscribers.add(EventFilter::new().state(PeerState::Established), BTreeSet::new());
     for number in 1..=4 * MAX_WAITING_EVENTS as u16 {
         for now in [PeerState::Established, PeerState::Disconnected] {
-            subscribers.publish(&state(peer(number), now), &|_| false, &mut Woken::new());
+            subscribers.publish(&state(peer(number), now), &|_| false, &mut Woken::default());
         }
         assert!(subscribers.subscribers[&key].behind.len() <= MAX_WAITING_EVENTS);
     }

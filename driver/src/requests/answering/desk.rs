@@ -142,7 +142,7 @@ impl Desk {
     }
 
     pub(in super::super) fn close(&self) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let (streams, parked) = {
             let mut state = self.lock();
             state.closed = true;
@@ -158,7 +158,7 @@ impl Desk {
         };
         drop(parked);
         streams.iter().for_each(|stream| stream.close());
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     /// What the listener has to do. If nothing, it is woken when there is something.
@@ -304,7 +304,7 @@ impl Desk {
 
     /// A request of a peer is not out any more.
     pub(super) fn release(&self, peer: PeerId) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         {
             let mut state = self.lock();
             state.out -= 1;
@@ -316,7 +316,7 @@ impl Desk {
                 state.takers.wake_into(&mut woken);
             }
         }
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     pub(super) fn forget(&self, key: Option<u64>) {

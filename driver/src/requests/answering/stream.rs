@@ -129,7 +129,7 @@ impl AskedOn {
 
     /// [`with`](Self::with), but for those who wait for room.
     fn alone<T>(self: &Arc<Self>, desk: &Desk, f: impl FnOnce(&mut State) -> T) -> T {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let (result, is_ready, is_stalled, is_reopened) = {
             let mut state = self.lock();
             let result = f(&mut state);
@@ -147,7 +147,7 @@ impl AskedOn {
         if is_reopened {
             desk.resume_peer(&self.peer);
         }
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 
@@ -181,7 +181,7 @@ impl AskedOn {
         id: Id,
         f: impl FnOnce(&mut Machine) -> Result<Option<Ending>, AnswerError>,
     ) -> Result<(), RespondError> {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let result = self.with(desk, |state| {
             if !state.out.contains_key(&id) {
                 return Err(RespondError::Cancelled);
@@ -196,7 +196,7 @@ impl AskedOn {
             }
             Ok(())
         });
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 
@@ -223,14 +223,14 @@ impl AskedOn {
 
     /// Nothing more is taken from this stream, nor answered. How it ends is settled by the first call.
     pub(super) fn end(self: &Arc<Self>, desk: &Desk, ending: Ending) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         self.with(desk, |state| state.end(ending, &mut woken));
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     /// Refuses what was not answered.
     pub(super) fn close(&self) {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         {
             let mut state = self.lock();
             let ids: Vec<Id> = state.out.keys().copied().chain(state.waiting.iter().map(|(id, _)| *id)).collect();
@@ -242,7 +242,7 @@ impl AskedOn {
             }
             state.end(ending, &mut woken);
         }
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
     }
 
     pub(super) fn add_stats(&self, stats: &mut ServerStats) {

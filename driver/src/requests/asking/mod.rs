@@ -8,7 +8,6 @@ mod links;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Waker,
     time::Duration,
 };
 
@@ -76,12 +75,12 @@ impl Asking {
 
     /// Does something with the state, then wakes whom it concerns.
     fn with<T>(&self, now: Instant, f: impl FnOnce(&mut State) -> T) -> T {
-        let mut woken = Woken::new();
+        let mut woken = Woken::default();
         let mut state = self.lock();
         let result = f(&mut state);
         state.settle(self.peer, now, &mut woken);
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         result
     }
 

@@ -28,15 +28,15 @@ fn a_stream_that_has_left_gets_no_turn_and_takes_nobody_elses() {
     let desk = Desk::new(1, 1, 1);
     let [gone, second, other] = [1, 1, 2].map(|peer| stream(&desk, peer));
     [&gone, &second, &other].into_iter().for_each(|stream| admit(&desk, stream));
-    desk.announce(&other, &mut Woken::new());
+    desk.announce(&other, &mut Woken::default());
     let out = next(&desk).unwrap();
     desk.leave(&gone);
-    desk.announce(&gone, &mut Woken::new());
+    desk.announce(&gone, &mut Woken::default());
     desk.stall(&gone);
     desk.leave(&second);
     assert_eq!(desk.lock().peers.len(), 1, "the other one's");
     assert!(desk.lock().stalled.is_empty());
-    desk.announce(&other, &mut Woken::new());
+    desk.announce(&other, &mut Woken::default());
     desk.release(out.peer);
     assert!(Arc::ptr_eq(&next(&desk).unwrap(), &other));
 }
@@ -47,13 +47,13 @@ fn of_a_peer_without_streams_what_is_out_is_remembered_until_it_is_not() {
     for _ in 0..2 {
         let stream = stream(&desk, 1);
         admit(&desk, &stream);
-        desk.announce(&stream, &mut Woken::new());
+        desk.announce(&stream, &mut Woken::default());
         assert!(next(&desk).is_some());
         desk.leave(&stream);
     }
     let stream = stream(&desk, 1);
     admit(&desk, &stream);
-    desk.announce(&stream, &mut Woken::new());
+    desk.announce(&stream, &mut Woken::default());
     assert!(next(&desk).is_none(), "two are out");
     desk.leave(&stream);
     desk.release(stream.peer);
