@@ -313,6 +313,7 @@ impl Inner {
     /// A handle has transmitted. What came up meanwhile, and what it could not do, is the task's.
     pub(crate) fn flushed(&mut self, needs_task: bool, woken: &mut Woken) {
         self.active = needs_task;
+        #[cfg(not(septa_mutant = "wake-up-lost"))]
         if needs_task {
             woken.extend(self.task.clone());
         }

@@ -82,6 +82,10 @@ impl Waiters {
 
     /// Moves all wakers to `woken`, to be woken when no lock is held.
     pub(crate) fn wake_into(&mut self, woken: &mut Woken) {
+        #[cfg(septa_mutant = "one-waiter-woken")]
+        while self.wakers.len() > 1 {
+            self.wakers.pop_last();
+        }
         woken.extend(std::mem::take(&mut self.wakers).into_values());
     }
 }

@@ -65,7 +65,7 @@ impl Connection {
             let code = retiring.code;
             return self.drain(code);
         }
-        retiring.is_due = true;
+        retiring.is_due = !cfg!(septa_mutant = "retires-for-ever");
         self.timers.set(Timer::Retire, self.now.saturating_add(self.config.retire_timeout));
     }
 
@@ -143,6 +143,7 @@ impl Connection {
     /// The transport took bytes again. Stops the write-stall timer.
     pub fn handle_transmitted(&mut self, now: Instant) {
         self.advance(now);
+        #[cfg(not(septa_mutant = "write-stall-timer-left"))]
         self.timers.stop(Timer::WriteStall);
     }
 

@@ -351,6 +351,7 @@ impl Connection {
     }
 
     fn become_ready(&mut self, id: StreamId) {
+        #[cfg(not(septa_mutant = "handshake-timer-left"))]
         self.timers.stop(Timer::Handshake);
         if let Some(handshake) = &mut self.handshake {
             if let Some(prepared) = handshake.prepared.take() {

@@ -257,6 +257,10 @@ impl Streams {
     /// All that was written and finished has left, what waits for an answer of the peer included. Looks
     /// at every stream.
     pub(super) fn is_flushed(&self) -> bool {
+        #[cfg(septa_mutant = "go-away-before-flush")]
+        if self.draining.is_some() {
+            return true;
+        }
         self.session.is_flushed() && !self.entries.values().any(|entry| entry.finish_when_agreed)
     }
 

@@ -274,7 +274,15 @@ impl Node {
                 self.pending_inbound = self.pending_inbound.saturating_sub(1);
             }
         }
+        #[cfg(septa_mutant = "inbound-place-lost")]
+        if entry.role == Role::Listener && entry.peer.is_none() {
+            self.pending_inbound = self.pending_inbound.saturating_add(1);
+        }
         let was_open = entry.since().is_some();
+        #[cfg(septa_mutant = "closed-told-twice")]
+        if let Phase::Retiring { .. } = entry.phase {
+            self.tell(Event::Closed { peer: entry.peer, connection: id, was_open, reason: reason.clone() });
+        }
         self.tell(Event::Closed { peer: entry.peer, connection: id, was_open, reason: reason.clone() });
         let Some(peer) = entry.peer else { return };
         if let Some(known) = self.peers.get_mut(&peer) {

@@ -140,6 +140,10 @@ impl Node {
     pub(super) fn attempt_failed(&mut self, id: PeerId, attempt: AttemptId, why: DialFailure) {
         let now = self.now;
         self.attempts.remove(&attempt);
+        #[cfg(septa_mutant = "dial-place-lost")]
+        if why == DialFailure::TimedOut {
+            self.attempts.insert(attempt, id);
+        }
         if let Some(ended) = self.dial_of(&id).and_then(|dial| dial.end(attempt, now)) {
             self.note_failure(id, ended.candidate, why);
         }

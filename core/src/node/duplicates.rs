@@ -52,7 +52,7 @@ impl Node {
             }
             return;
         };
-        let decides = self.local > id;
+        let decides = self.local > id || cfg!(septa_mutant = "tie-break-on-both-sides");
         let settling = self.peers.get(&id).and_then(|peer| peer.settling);
         match settling.map(|settling| settling.asked) {
             _ if decides && self.role(old) == self.role(new) => self.keep_only(id, new),
@@ -107,7 +107,7 @@ impl Node {
         let dialed_by_decider = |id: ConnectionId| {
             let ours = self.role(id) == Some(Role::Dialer);
             let decides = self.connections.get(&id).and_then(|entry| entry.peer).is_some_and(|peer| self.local > peer);
-            ours == decides
+            ours == (decides || cfg!(septa_mutant = "tie-break-on-both-sides"))
         };
         match (is_ready(old), is_ready(new)) {
             (true, false) => old,

@@ -36,6 +36,10 @@ impl CipherState {
     /// Frees what can be made again from the key.
     pub(super) fn rest(&mut self) {
         self.expanded = None;
+        #[cfg(septa_mutant = "nonce-lost-at-rest")]
+        {
+            self.nonce = 0;
+        }
     }
 
     fn expanded(&mut self) -> &dyn AeadKey {

@@ -143,6 +143,10 @@ impl Session {
         let taken = take(&mut stream.recv, &mut self.spares);
         self.account.recount(occupied, stream.recv.capacity());
         stream.credit_consumed();
+        #[cfg(septa_mutant = "window-update-lost")]
+        if stream.recv.is_empty() {
+            return Ok(Some(taken));
+        }
         // What there is to send changes only with the credit to return.
         if stream.update_due || stream.is_drained() {
             place(id, stream, &mut self.control, &mut self.ready, &mut self.account);

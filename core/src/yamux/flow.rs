@@ -33,6 +33,8 @@ impl SendWindow {
     }
 
     pub(super) fn spend(&mut self, body: u32) {
+        #[cfg(septa_mutant = "credit-off-by-one")]
+        let body = body.saturating_sub(1);
         self.0 = self.0.saturating_sub(body);
     }
 }

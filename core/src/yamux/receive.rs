@@ -165,6 +165,8 @@ impl Session {
             return Ok(());
         }
         let Some(stream) = self.live_stream(id) else { return self.flood.empty_frame(&self.config) };
+        #[cfg(septa_mutant = "fin-behind-window")]
+        let delta = if stream.send_half == SendHalf::Finishing { 0 } else { delta };
         // After our FIN credit is of no use, so that even an overflow of it is no concern.
         if stream.send_half != SendHalf::Finished && !stream.send_window.grant(delta) {
             return Err(Violation::WindowOverflow);

@@ -79,6 +79,8 @@ impl Pending {
             return false;
         }
         self.given_up.insert(id);
+        #[cfg(septa_mutant = "request-place-lost")]
+        self.deadlines.insert(id, Instant::NEVER);
         if self.given_up.len() > self.max {
             self.given_up.pop_first();
         }
