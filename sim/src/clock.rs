@@ -97,7 +97,7 @@ impl Clock {
             }
             state.pauses += 1;
         });
-        self.fired.add(FaultKind::ClockPause);
+        self.fired.add(FaultKind::ClockPause, self.host);
     }
 
     /// Jumps ahead by the time for which it stood still, once nothing stops it any more.
@@ -115,7 +115,7 @@ impl Clock {
     pub(crate) fn drift(&self, ppm: i32) {
         self.set(|state, _| state.ppm = state.ppm.saturating_add(ppm.into()));
         if ppm != 0 {
-            self.fired.add(FaultKind::ClockDrift);
+            self.fired.add(FaultKind::ClockDrift, self.host);
         }
     }
 
@@ -127,7 +127,7 @@ impl Clock {
     pub(crate) fn jump(&self, seconds: i64) {
         self.lock(|state| state.calendar = state.calendar.saturating_add(seconds));
         if seconds != 0 {
-            self.fired.add(FaultKind::CalendarJump);
+            self.fired.add(FaultKind::CalendarJump, self.host);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     host::Host,
     network::{HostId, ip_of},
+    observer::Event,
     plan::Restart,
     storage::SimStorage,
     trace::Kind,
@@ -113,6 +114,10 @@ impl Machine {
         self.lock(|state| state.life)
     }
 
+    pub(crate) fn is_up(&self) -> bool {
+        self.lock(|state| state.downs == 0)
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         Identity::from_ed25519_seed(self.lock(|state| state.identity))
     }
@@ -130,6 +135,7 @@ impl Machine {
         });
         if was_up {
             world.trace.record(Kind::Crash, now, self.id.into(), &[]);
+            world.observer.tell(Event::Crash { host: self.id });
             world.executor.end_host(self.id);
         }
         was_up
@@ -158,6 +164,7 @@ impl Machine {
     pub(crate) fn boot(&self, world: &Arc<World>) {
         let Some((program, life)) = self.lock(|state| Some((state.program.clone()?, state.life))) else { return };
         world.trace.record(Kind::Boot, world.schedule.now(), self.id.into(), &life.to_be_bytes());
+        world.observer.tell(Event::Boot { host: self.id });
         let runtime = Host::new(world.clone(), world.machine(self.id), life);
         let boot = Boot {
             runtime: Arc::new(runtime),

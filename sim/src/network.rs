@@ -12,8 +12,9 @@ use septa_core::{Instant, Seed};
 use septa_driver::runtime::{Acceptor, Socket};
 
 use crate::{
-    fired::Fired,
+    fired::{Fired, FiredBetween},
     link::LinkOptions,
+    observer::{Event, Observer},
     pipe::Pipe,
     plan::{DialFault, FaultKind},
     schedule::Schedule,
@@ -33,6 +34,7 @@ pub(crate) struct Network {
     /// True time: what is on its way knows no other.
     schedule: Arc<Schedule>,
     pub(crate) trace: Arc<Trace>,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) fired: Arc<Fired>,
     pub(crate) counters: Arc<Counters>,
     state: Mutex<State>,
@@ -95,6 +97,7 @@ impl Network {
     pub(crate) fn new(
         schedule: Arc<Schedule>,
         trace: Arc<Trace>,
+        observer: Arc<Observer>,
         fired: Arc<Fired>,
         counters: Arc<Counters>,
         seed: Seed,
@@ -111,7 +114,7 @@ impl Network {
             stalls: Vec::new(),
             dial_faults: Vec::new(),
         };
-        Self { schedule, trace, fired, counters, state: Mutex::new(state) }
+        Self { schedule, trace, observer, fired, counters, state: Mutex::new(state) }
     }
 
     /// True time.
@@ -228,7 +231,7 @@ impl Network {
             let strikes = |(faulty, _): &&(HostId, DialFault)| *faulty == to && host != to;
             let fault = state.dial_faults.iter().find(strikes).map(|(_, how)| *how);
             if let Some(how) = fault {
-                self.fired.add(how.kind());
+                self.fired.add_between(how.kind(), host, to);
             }
             match fault {
                 Some(DialFault::Refused) => return Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
@@ -288,6 +291,7 @@ impl State {
         let (there, back) = (self.pipe(network, from, to), self.pipe(network, to, from));
         self.wires.retain(|wire| wire.pipe.strong_count() > 0);
         let id = self.last_connection;
+        network.observer.tell(Event::Connected { socket: id, dialer: from, listener: to });
         let near = socket::new(network, id, (back.clone(), there.clone()), (local, remote));
         let far = socket::new(network, id + 1, (there, back), (remote, local));
         (near, far)
@@ -300,7 +304,7 @@ impl State {
             network.schedule.clone(),
             self.options,
             self.seed.child("pipe").public_stream(),
-            network.fired.clone(),
+            FiredBetween { fired: network.fired.clone(), from, to },
         );
         if self.is_cut {
             pipe.stall(None);

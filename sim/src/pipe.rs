@@ -11,7 +11,7 @@ use std::{
 use septa_core::{Instant, SeedStream};
 
 use crate::{
-    fired::Fired,
+    fired::FiredBetween,
     link::LinkOptions,
     plan::{FaultKind, Tamper},
     schedule::{Alarm, AlarmId, Schedule},
@@ -52,7 +52,7 @@ pub(crate) struct Pipe {
     swallows: u64,
     /// The reset that is due was asked for by a plan.
     is_reset_planned: bool,
-    fired: Arc<Fired>,
+    fired: FiredBetween,
 }
 
 /// Bytes that arrive at once.
@@ -62,7 +62,7 @@ struct Segment {
 }
 
 impl Pipe {
-    pub(crate) fn new(schedule: Arc<Schedule>, options: LinkOptions, luck: SeedStream, fired: Arc<Fired>) -> Self {
+    pub(crate) fn new(schedule: Arc<Schedule>, options: LinkOptions, luck: SeedStream, fired: FiredBetween) -> Self {
         Self {
             schedule,
             options,

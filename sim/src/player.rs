@@ -13,6 +13,7 @@ use septa_driver::runtime::Timer as _;
 use crate::{
     clock::SimTimer,
     network::{HostId, Stall},
+    observer::Event,
     plan::{Fault, FaultKind, Timed},
     socket::with,
     trace::Kind,
@@ -97,6 +98,7 @@ impl Player {
     fn begin(self: &Arc<Self>, timed: &Timed) {
         let Some(world) = self.world.upgrade() else { return };
         world.trace.record(Kind::Fault, world.schedule.now(), 0, timed.fault.to_string().as_bytes());
+        world.observer.tell(Event::FaultBegins { fault: timed.fault });
         self.lock(|state| state.active.push(timed.clone()));
         begin(&world, timed);
         if let Fault::SpuriousWakes { host } = timed.fault {
@@ -113,6 +115,7 @@ impl Player {
         });
         if was_active.is_some() {
             world.trace.record(Kind::FaultEnd, world.schedule.now(), 0, timed.fault.to_string().as_bytes());
+            world.observer.tell(Event::FaultEnds { fault: timed.fault });
             end(&world, timed.fault);
         }
     }
@@ -122,7 +125,7 @@ impl Player {
         while self.lock(|state| state.active.contains(&timed)) {
             let Some(world) = self.world.upgrade() else { return };
             for _ in 0..world.executor.wake_host(host) {
-                world.fired.add(FaultKind::SpuriousWakes);
+                world.fired.add(FaultKind::SpuriousWakes, host);
             }
             let range = u64::try_from((most - least).as_nanos()).unwrap_or(u64::MAX);
             let drawn = self.lock(|state| state.luck.next_u64() % range);
@@ -158,7 +161,7 @@ fn begin(world: &Arc<World>, timed: &Timed) {
         Fault::Dial { to, how } => network.fail_dials(to.get(), how),
         Fault::Crash { host, .. } => {
             if world.machine(host.get()).crash(world, now) {
-                world.fired.add(FaultKind::Crash);
+                world.fired.add(FaultKind::Crash, host.get());
             }
         }
         Fault::TornStore { host, restart } => world.tear_next_store(host.get(), timed.length, restart),

@@ -7,9 +7,12 @@ use std::{
     time::Duration,
 };
 
+use septa_core::Instant;
+
 use crate::{
     Broken, Menu, Simulation, Stalled, Stats, TraceHash,
     plan::{FaultKind, Plan},
+    report::{self, Report},
 };
 
 /// A world with something going on in it that must come right, whatever its [`Menu`] does to it.
@@ -80,6 +83,20 @@ impl Failed {
             Self::Unmet { wish, .. } => wish.clone(),
             Self::Panicked(_) => "panic".to_owned(),
             Self::Unplayable(_) => "unplayable".to_owned(),
+        }
+    }
+
+    /// For a report of a run that has ended so. What is not said to have been seen earlier was seen at the end.
+    fn seen(&self, stats: &Stats, end: Instant) -> report::Failure {
+        let invariant = self.cause();
+        match self {
+            Self::Stalled(Stalled::Broken(Broken { why, step, at, .. })) => {
+                report::Failure { at: *at, step: *step, host: None, invariant, message: why.clone() }
+            }
+            Self::Unmet { why, .. } => {
+                report::Failure { at: end, step: stats.steps, host: None, invariant, message: why.clone() }
+            }
+            _ => report::Failure { at: end, step: stats.steps, host: None, invariant, message: self.to_string() },
         }
     }
 }
@@ -153,20 +170,42 @@ pub fn plan_of(scenario: &dyn Scenario, seed: u64, nodes: Option<u32>) -> Plan {
 
 /// Plays a plan once. Its world is gone afterwards.
 pub fn play(scenario: &dyn Scenario, plan: &Plan) -> Outcome {
+    play_in(Simulation::of_plan(plan), scenario, plan).0
+}
+
+/// As [`play`], and tells what has happened. It takes more time and memory, and comes to the same outcome.
+pub fn play_recorded(scenario: &dyn Scenario, plan: &Plan) -> (Outcome, Report) {
+    let simulation = Simulation::of_plan(plan);
+    simulation.record();
+    let (outcome, simulation) = play_in(simulation, scenario, plan);
+    let recording = simulation.recording().expect("it records since it was made");
+    let report = Report {
+        scenario: scenario.name().to_owned(),
+        seed: plan.seed,
+        plan: plan.to_string(),
+        command: "septa sim --plan FILE".to_owned(),
+        failure: outcome.result.as_ref().err().map(|failed| failed.seen(&outcome.stats, recording.end)),
+        ..recording
+    };
+    (outcome, report)
+}
+
+fn play_in(simulation: Simulation, scenario: &dyn Scenario, plan: &Plan) -> (Outcome, Simulation) {
     let nodes = plan.nodes.unwrap_or_else(|| scenario.nodes());
-    let run = Run { simulation: Simulation::of_plan(plan), plan, nodes };
+    let run = Run { simulation, plan, nodes };
     run.simulation.forbid_panics();
     let result = catch_unwind(AssertUnwindSafe(|| scenario.play(&run)));
     let result = result.unwrap_or_else(|payload| Err(Failed::Panicked(crate::executor::message(&*payload))));
-    let simulation = &run.simulation;
-    Outcome {
+    let simulation = run.simulation;
+    let outcome = Outcome {
         plan: plan.clone(),
         hash: simulation.trace(),
         stats: simulation.stats(),
-        took: simulation.now().saturating_duration_since(septa_core::Instant::EPOCH),
+        took: simulation.now().saturating_duration_since(Instant::EPOCH),
         fired: simulation.faults_fired(),
         result,
-    }
+    };
+    (outcome, simulation)
 }
 
 impl fmt::Debug for dyn Scenario + '_ {

@@ -21,8 +21,10 @@ use crate::{
     link::LinkOptions,
     machine::Boot,
     network::ip_of,
+    observer::Event,
     plan::{FaultKind, Plan, Timed},
     player::{Player, Unplayable},
+    report::Report,
     schedule::{Due, Order},
     stats::Stats,
     trace::{Kind, TraceHash},
@@ -147,7 +149,7 @@ impl Simulation {
             match due {
                 Due::Alarm(alarm) => {
                     if alarm.is_late {
-                        self.world.fired.add(FaultKind::LateTimers);
+                        self.world.fired.add(FaultKind::LateTimers, alarm.host);
                     }
                     alarm.waker.wake();
                 }
@@ -324,6 +326,7 @@ impl Simulation {
     pub fn heal(&self) {
         let players = self.lock(|state| std::mem::take(&mut state.players));
         players.iter().for_each(|player| player.stop());
+        self.world.observer.tell(Event::Healed);
     }
 
     /// How often faults of each kind have changed something until now.
@@ -354,6 +357,18 @@ impl Simulation {
     /// A hash over everything that ran and was sent until now, in order. Equal for equal seeds.
     pub fn trace(&self) -> TraceHash {
         self.world.trace.value()
+    }
+
+    /// Writes down from now on what happens, in memory, for a [recording](Self::recording). That changes nothing in the
+    /// run. It keeps up to 20,000 hosts, and of connections and notes the last 20,000 each; what is left out is counted.
+    pub fn record(&self) {
+        self.world.record();
+    }
+
+    /// What has happened since [`record`](Self::record), in true time, if that was called. The scenario, its seed, plan,
+    /// command and failure are not known here: whoever has them fills them in.
+    pub fn recording(&self) -> Option<Report> {
+        self.world.observer.report(self.trace())
     }
 
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

@@ -9,7 +9,7 @@ use std::{
 
 use septa_driver::runtime::{Socket, SocketReader, SocketWriter};
 
-use crate::{network::Network, pipe::Pipe, trace::Kind};
+use crate::{network::Network, observer::Event, pipe::Pipe, trace::Kind};
 
 /// A socket that reads from the first of `pipes` and writes to the second.
 pub(crate) fn new(
@@ -39,10 +39,15 @@ impl SocketReader for SimReader {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let End { network, input, .. } = &*self.0;
+        let End { network, id, input, .. } = &*self.0;
         let read = with(input, |pipe| pipe.read(cx, network.now(), buffer));
         if let Poll::Ready(Ok(count @ 1..)) = read {
             network.counters.add_delivery(count);
+        }
+        match &read {
+            Poll::Ready(Ok(count)) => network.observer.tell(Event::Read { socket: *id, count: *count }),
+            Poll::Ready(Err(error)) => network.observer.tell(Event::Failed { socket: *id, why: error.kind() }),
+            Poll::Pending => {}
         }
         read
     }
@@ -53,8 +58,13 @@ impl SocketWriter for SimWriter {
         let End { network, id, input, output } = &*self.0;
         let now = network.now();
         let (written, exhausted) = with(output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
-        if let Poll::Ready(Ok(count)) = &written {
-            network.trace.record(Kind::Send, now, *id, &data[..*count]);
+        match &written {
+            Poll::Ready(Ok(count)) => {
+                network.trace.record(Kind::Send, now, *id, &data[..*count]);
+                network.observer.tell(Event::Sent { socket: *id, bytes: &data[..*count] });
+            }
+            Poll::Ready(Err(error)) => network.observer.tell(Event::Failed { socket: *id, why: error.kind() }),
+            Poll::Pending => {}
         }
         if exhausted {
             with(output, |pipe| {
@@ -70,6 +80,7 @@ impl SocketWriter for SimWriter {
         let End { network, id, output, .. } = &*self.0;
         let now = network.now();
         network.trace.record(Kind::End, now, *id, &[]);
+        network.observer.tell(Event::Ended { socket: *id });
         with(output, |pipe| pipe.finish(now));
         Poll::Ready(Ok(()))
     }
@@ -82,6 +93,7 @@ impl Drop for End {
         let now = self.network.now();
         let unread = with(&self.input, |pipe| pipe.has_unread());
         self.network.trace.record(Kind::End, now, self.id, &[u8::from(unread)]);
+        self.network.observer.tell(Event::Closed { socket: self.id, has_unread: unread });
         if unread {
             with(&self.output, Pipe::reset);
         } else {

@@ -18,6 +18,7 @@ use crate::{
     fired::Fired,
     machine::Machine,
     network::{HostId, Network},
+    observer::{Event, Observer},
     plan::{FaultKind, Restart},
     schedule::{Order, Schedule},
     stats::Counters,
@@ -33,6 +34,7 @@ pub(crate) struct World {
     /// True time.
     pub(crate) clock: Arc<Clock>,
     pub(crate) trace: Arc<Trace>,
+    pub(crate) observer: Arc<Observer>,
     pub(crate) network: Arc<Network>,
     pub(crate) executor: Executor,
     pub(crate) fired: Arc<Fired>,
@@ -54,14 +56,21 @@ struct State {
 
 impl World {
     pub(crate) fn new(order: Order, mut root: Seed) -> Self {
-        let fired = Arc::new(Fired::default());
         let counters = Arc::new(Counters::default());
         let trace = Arc::new(Trace::new());
         let schedule = Arc::new(Schedule::new(order, root.child("schedule")));
+        let observer = Arc::new(Observer::new(schedule.clone()));
+        let fired = Arc::new(Fired::new(observer.clone()));
         let luck = root.child("clock").public_stream();
         let clock = Arc::new(Clock::new(schedule.clone(), fired.clone(), counters.clone(), NOBODY, luck));
-        let network =
-            Network::new(schedule.clone(), trace.clone(), fired.clone(), counters.clone(), root.child("network"));
+        let network = Network::new(
+            schedule.clone(),
+            trace.clone(),
+            observer.clone(),
+            fired.clone(),
+            counters.clone(),
+            root.child("network"),
+        );
         let state = State {
             seed: root,
             machines: BTreeMap::new(),
@@ -72,7 +81,7 @@ impl World {
         };
         let executor = Executor::new(schedule.clone());
         let network = Arc::new(network);
-        Self { schedule, clock, trace, network, executor, fired, counters, state: Mutex::new(state) }
+        Self { schedule, clock, trace, observer, network, executor, fired, counters, state: Mutex::new(state) }
     }
 
     /// A host more.
@@ -87,6 +96,7 @@ impl World {
             let storage = SimStorage::new(seed.child("storage").public_stream(), Arc::new(on_torn));
             let machine = Arc::new(Machine::new(id, name, seed, Arc::new(clock), Arc::new(storage)));
             state.machines.insert(id, machine.clone());
+            self.observer.tell(Event::Host { name });
             machine
         })
     }
@@ -99,6 +109,12 @@ impl World {
 
     pub(crate) fn find_machine(&self, id: HostId) -> Option<Arc<Machine>> {
         self.lock(|state| state.machines.get(&id).cloned())
+    }
+
+    /// Writes down from now on what happens.
+    pub(crate) fn record(&self) {
+        let machines: Vec<Arc<Machine>> = self.lock(|state| state.machines.values().cloned().collect());
+        self.observer.record(machines.iter().map(|machine| (&*machine.name, machine.is_up())));
     }
 
     pub(crate) fn draw_seed(&self, name: &str) -> Seed {
@@ -115,6 +131,7 @@ impl World {
 
     pub(crate) fn note(&self, host: HostId, text: &str) {
         self.trace.record(Kind::Note, self.schedule.now(), host.into(), text.as_bytes());
+        self.observer.tell(Event::Note { host, text });
     }
 
     /// The next store of a host is torn, and takes it down for so long.
@@ -134,7 +151,7 @@ impl World {
     }
 
     fn doom(&self, host: HostId) {
-        self.fired.add(FaultKind::TornStore);
+        self.fired.add(FaultKind::TornStore, host);
         self.lock(|state| state.doomed.push(host));
     }
 
