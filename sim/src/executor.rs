@@ -136,6 +136,14 @@ impl Executor {
         wakers.len() as u64
     }
 
+    /// Whose a task is, and what it is called.
+    pub(crate) fn describe(&self, id: TaskId) -> Option<(HostId, String)> {
+        match id {
+            MAIN => Some((0, "what the scenario waits for".to_owned())),
+            _ => self.lock(|tasks| tasks.live.get(&id).map(|task| (task.host, task.name.clone()))),
+        }
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.lock(|tasks| tasks.live.values().map(|task| task.name.clone()).collect())
     }

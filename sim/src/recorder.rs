@@ -88,6 +88,8 @@ impl Recorder {
                     life.to.get_or_insert(now);
                 }
             }
+            // The size of a report does not grow with the steps of a run.
+            Event::Ran { .. } | Event::Alarm { .. } | Event::DialFailed { .. } => {}
             Event::Connected { socket, dialer, listener } => self.connect(now, socket, dialer, listener),
             Event::Sent { socket, bytes } => {
                 if let Some((connection, end)) = self.connection(socket) {

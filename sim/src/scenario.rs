@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -11,9 +12,13 @@ use septa_core::Instant;
 
 use crate::{
     Broken, Menu, Simulation, Stalled, Stats, TraceHash,
+    export::Exported,
     plan::{FaultKind, Plan},
-    report::{self, Report},
+    report::{self, Report, escape},
 };
+
+/// Characters that an export shows of why a play failed.
+const MAX_WHY: usize = 1_000;
 
 /// A world with something going on in it that must come right, whatever its [`Menu`] does to it.
 pub trait Scenario: Sync {
@@ -188,6 +193,31 @@ pub fn play_recorded(scenario: &dyn Scenario, plan: &Plan) -> (Outcome, Report) 
         ..recording
     };
     (outcome, report)
+}
+
+/// As [`play`], and writes everything down that happens; see [`Simulation::export`]. Lines that begin with `#` say what
+/// was played and how it ended.
+///
+/// # Errors
+/// Something could not be written.
+pub fn play_exported(
+    scenario: &dyn Scenario,
+    plan: &Plan,
+    mut out: impl io::Write + Send + 'static,
+) -> io::Result<(Outcome, Exported)> {
+    writeln!(out, "# {}, seed {}", scenario.name(), plan.seed)?;
+    plan.to_string().lines().try_for_each(|line| writeln!(out, "# plan: {line}"))?;
+    let simulation = Simulation::of_plan(plan);
+    simulation.export(out);
+    let (outcome, simulation) = play_in(simulation, scenario, plan);
+    let (exported, mut out) = simulation.take_export()?.expect("it exports since it was made");
+    match &outcome.result {
+        Ok(()) => writeln!(out, "# it came right")?,
+        Err(failed) => writeln!(out, "# FAILED: {}", escape::line(&failed.to_string(), MAX_WHY))?,
+    }
+    writeln!(out, "# hash: {}", outcome.hash)?;
+    out.flush()?;
+    Ok((outcome, exported))
 }
 
 fn play_in(simulation: Simulation, scenario: &dyn Scenario, plan: &Plan) -> (Outcome, Simulation) {

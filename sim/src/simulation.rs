@@ -16,6 +16,7 @@ use septa_driver::runtime::Runtime;
 
 use crate::{
     executor::MAIN,
+    export::Exported,
     host::Host,
     invariant::{Broken, Invariant, Referee},
     link::LinkOptions,
@@ -151,10 +152,12 @@ impl Simulation {
                     if alarm.is_late {
                         self.world.fired.add(FaultKind::LateTimers, alarm.host);
                     }
+                    self.world.observer.tell(Event::Alarm { host: alarm.host, is_late: alarm.is_late });
                     alarm.waker.wake();
                 }
                 Due::Task(id) => {
                     self.world.trace.record(Kind::Run, self.now(), id, &[]);
+                    self.world.tell_run(id);
                     if id == MAIN {
                         self.world.executor.begin_main();
                         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -369,6 +372,38 @@ impl Simulation {
     /// command and failure are not known here: whoever has them fills them in.
     pub fn recording(&self) -> Option<Report> {
         self.world.observer.report(self.trace())
+    }
+
+    /// Writes down from now on everything that happens, one line each: what runs, what is sent and what it says. That
+    /// changes nothing in the run. Lines are written one by one: `out` had better be buffered.
+    ///
+    /// ```text
+    ///      0.020000000s       41  alice         connection 1 > yamux data SYN stream 3 length 20 "\x13/multistream/1.0.0\n"
+    /// ```
+    ///
+    /// Time is true time; the number behind it is that of the step. What is encrypted can be read if it was sealed with
+    /// the cryptography that a host of this world was given after this call; see [`readable`](Self::readable). The first
+    /// 128 bytes of each Yamux frame are shown. There is room for 1 GiB; what comes later is counted.
+    pub fn export(&self, out: impl io::Write + Send + 'static) {
+        self.world.export(Box::new(out));
+    }
+
+    /// Ends the export, if there is one, and flushes and drops its writer.
+    ///
+    /// # Errors
+    /// Something could not be written. Nothing was written behind it.
+    pub fn end_export(&self) -> io::Result<Exported> {
+        Ok(self.take_export()?.map(|(exported, _)| exported).unwrap_or_default())
+    }
+
+    pub(crate) fn take_export(&self) -> io::Result<Option<(Exported, Box<dyn io::Write + Send>)>> {
+        self.world.observer.end_export()
+    }
+
+    /// The same cryptography, so that an export of this world, if there is one, shows what is sealed with it. Those that
+    /// its hosts [are given](Runtime::provider) are so already.
+    pub fn readable(&self, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+        self.world.observer.watch(provider)
     }
 
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use septa_driver::runtime::Timer as _;
 
 use crate::{
     clock::{Clock, SimTimer},
-    executor::Executor,
+    executor::{Executor, TaskId},
     fired::Fired,
     machine::Machine,
     network::{HostId, Network},
@@ -56,10 +57,10 @@ struct State {
 
 impl World {
     pub(crate) fn new(order: Order, mut root: Seed) -> Self {
-        let counters = Arc::new(Counters::default());
         let trace = Arc::new(Trace::new());
+        let counters = Arc::new(Counters::default());
         let schedule = Arc::new(Schedule::new(order, root.child("schedule")));
-        let observer = Arc::new(Observer::new(schedule.clone()));
+        let observer = Arc::new(Observer::new(schedule.clone(), counters.clone()));
         let fired = Arc::new(Fired::new(observer.clone()));
         let luck = root.child("clock").public_stream();
         let clock = Arc::new(Clock::new(schedule.clone(), fired.clone(), counters.clone(), NOBODY, luck));
@@ -111,10 +112,29 @@ impl World {
         self.lock(|state| state.machines.get(&id).cloned())
     }
 
-    /// Writes down from now on what happens.
+    /// Keeps a record from now on.
     pub(crate) fn record(&self) {
-        let machines: Vec<Arc<Machine>> = self.lock(|state| state.machines.values().cloned().collect());
+        let machines = self.machines();
         self.observer.record(machines.iter().map(|machine| (&*machine.name, machine.is_up())));
+    }
+
+    /// Writes everything down from now on.
+    pub(crate) fn export(&self, out: Box<dyn io::Write + Send>) {
+        let machines = self.machines();
+        self.observer.export(out, machines.iter().map(|machine| &*machine.name));
+    }
+
+    /// A task is about to run.
+    pub(crate) fn tell_run(&self, task: TaskId) {
+        if self.observer.is_exporting()
+            && let Some((host, name)) = self.executor.describe(task)
+        {
+            self.observer.tell(Event::Ran { host, task: &name });
+        }
+    }
+
+    fn machines(&self) -> Vec<Arc<Machine>> {
+        self.lock(|state| state.machines.values().cloned().collect())
     }
 
     pub(crate) fn draw_seed(&self, name: &str) -> Seed {
@@ -122,7 +142,7 @@ impl World {
     }
 
     pub(crate) fn provider(&self) -> Arc<dyn Provider> {
-        self.lock(|state| state.provider.clone())
+        self.observer.watch(self.lock(|state| state.provider.clone()))
     }
 
     pub(crate) fn set_provider(&self, provider: Arc<dyn Provider>) {

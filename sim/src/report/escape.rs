@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 /// One line of at most `limit` characters. What cannot be seen, or changes how other text is seen, is written as an
 /// escape such as `\u{0}`: a control character, and what turns the direction of text.
-pub(super) fn line(text: &str, limit: usize) -> String {
+pub(crate) fn line(text: &str, limit: usize) -> String {
     cleaned(text, limit, false)
 }
 
 /// The same for text of several lines, whose ends are kept.
-pub(super) fn block(text: &str, limit: usize) -> String {
+pub(crate) fn block(text: &str, limit: usize) -> String {
     cleaned(text, limit, true)
 }
 
@@ -39,7 +39,7 @@ fn is_invisible(char: char) -> bool {
 }
 
 /// The text for HTML, between tags and in attributes alike.
-pub(super) fn html(text: &str) -> String {
+pub(crate) fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

@@ -4,7 +4,7 @@
 //! fit together. A host that is not there is shown by its number, an instant outside the run at its edge.
 
 mod axis;
-mod escape;
+pub(crate) mod escape;
 mod events;
 mod item;
 mod lane;

@@ -92,8 +92,10 @@ impl Crowd {
             let host = u32::try_from(number + 1).unwrap_or(u32::MAX);
             SocketAddr::new(simulation.ip(host), 4001)
         };
-        let setup =
-            |number: usize| Setup { provider: options.provider.clone(), ..Setup::serving(identity(number), &[HELLO]) };
+        let setup = |number: usize| Setup {
+            provider: simulation.readable(options.provider.clone()),
+            ..Setup::serving(identity(number), &[HELLO])
+        };
         let hubs: Vec<PeerId> = (0..options.hubs).map(|number| identity(number).peer_id()).collect();
         for number in 0..options.hubs {
             let setup = Setup { listen: vec![addr(number)], node: for_crowds(options.peers), ..setup(number) };

@@ -136,7 +136,7 @@ impl Mesh {
         let peers: Vec<PeerId> = (0..options.nodes).map(|number| identity(number).peer_id()).collect();
         for (number, host) in hosts.iter().enumerate() {
             let setup = Setup {
-                provider: options.provider.clone(),
+                provider: simulation.readable(options.provider.clone()),
                 listen: vec![addr(number)],
                 ..Setup::serving(identity(number), &[MESSAGES])
             };

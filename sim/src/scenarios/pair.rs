@@ -51,8 +51,10 @@ impl Default for Options {
 pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Stalled> {
     let direct = direct(simulation, options.is_checked);
     let hosts = ["dialer", "listener"].map(|name| simulation.host(name));
-    let [dialer, listener] = [1, 2]
-        .map(|number| Setup { provider: options.provider.clone(), ..Setup::serving(identity(number), &[TRANSFER]) });
+    let [dialer, listener] = [1, 2].map(|number| Setup {
+        provider: simulation.readable(options.provider.clone()),
+        ..Setup::serving(identity(number), &[TRANSFER])
+    });
     let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| ((i % 251) ^ (i / 251)) as u8).collect();
     let done = Done::after(2 * options.streams);
     let end = |target| End {
