@@ -76,6 +76,7 @@ impl Campaign {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a program that measures needs the real clock")]
 fn main() -> ExitCode {
     let campaign = match Campaign::of(std::env::args().skip(1)) {
         Ok(campaign) => campaign,
