@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{Instant, SeedStream};
+use septa_core::Instant;
 use septa_driver::runtime::Timer;
 
 use crate::{
+    draws::Draws,
     fired::Fired,
     network::HostId,
     plan::FaultKind,
@@ -31,7 +32,7 @@ pub(crate) struct Clock {
 }
 
 struct State {
-    luck: SeedStream,
+    luck: Draws,
     /// At this true time the clock showed that, and it has gone at one rate since.
     since: (Instant, Instant),
     rate: Rate,
@@ -61,7 +62,7 @@ impl Clock {
         fired: Arc<Fired>,
         counters: Arc<Counters>,
         host: HostId,
-        luck: SeedStream,
+        luck: Draws,
     ) -> Self {
         let state = State {
             luck,

@@ -23,6 +23,7 @@ mod check;
 mod clock;
 mod crypto;
 pub mod direct;
+mod draws;
 mod executor;
 mod export;
 mod failure;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use septa_core::SeedStream;
+use crate::draws::Draws;
 
 /// How many bytes one read or write moves at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +16,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    pub(crate) fn limit(self, luck: &mut SeedStream) -> usize {
+    pub(crate) fn limit(self, luck: &mut Draws) -> usize {
         match self {
             Self::Whole => usize::MAX,
             Self::Fixed(limit) => limit.max(1),

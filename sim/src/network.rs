@@ -12,6 +12,7 @@ use septa_core::{Instant, Seed};
 use septa_driver::runtime::{Acceptor, Socket};
 
 use crate::{
+    draws::Draws,
     fired::{Fired, FiredBetween},
     link::LinkOptions,
     observer::{Event, Observer},
@@ -42,7 +43,7 @@ pub(crate) struct Network {
 
 struct State {
     seed: Seed,
-    options: LinkOptions,
+    options: Arc<LinkOptions>,
     listeners: BTreeMap<(HostId, u16), Listening>,
     names: BTreeMap<String, Vec<IpAddr>>,
     next_port: BTreeMap<HostId, u16>,
@@ -104,7 +105,7 @@ impl Network {
     ) -> Self {
         let state = State {
             seed,
-            options: LinkOptions::default(),
+            options: Arc::default(),
             listeners: BTreeMap::new(),
             names: BTreeMap::new(),
             next_port: BTreeMap::new(),
@@ -123,7 +124,7 @@ impl Network {
     }
 
     pub(crate) fn set_options(&self, options: LinkOptions) {
-        self.lock(|state| state.options = options);
+        self.lock(|state| state.options = Arc::new(options));
     }
 
     pub(crate) fn add_name(&self, name: &str, addrs: Vec<IpAddr>) {
@@ -302,8 +303,8 @@ impl State {
     fn pipe(&mut self, network: &Network, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
         let mut pipe = Pipe::new(
             network.schedule.clone(),
-            self.options,
-            self.seed.child("pipe").public_stream(),
+            self.options.clone(),
+            Draws::new(self.seed.child("pipe")),
             FiredBetween { fired: network.fired.clone(), from, to },
         );
         if self.is_cut {

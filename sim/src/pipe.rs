@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{Instant, SeedStream};
+use septa_core::Instant;
 
 use crate::{
+    draws::Draws,
     fired::FiredBetween,
     link::LinkOptions,
     plan::{FaultKind, Tamper},
@@ -23,8 +24,10 @@ const IDLE_CAPACITY: usize = 256;
 
 pub(crate) struct Pipe {
     schedule: Arc<Schedule>,
-    options: LinkOptions,
-    luck: SeedStream,
+    options: Arc<LinkOptions>,
+    /// As in the options, until a plan says otherwise.
+    reset_after: Option<u64>,
+    luck: Draws,
     /// What is held, and of what parts it is made.
     bytes: VecDeque<u8>,
     segments: VecDeque<Segment>,
@@ -62,9 +65,10 @@ struct Segment {
 }
 
 impl Pipe {
-    pub(crate) fn new(schedule: Arc<Schedule>, options: LinkOptions, luck: SeedStream, fired: FiredBetween) -> Self {
+    pub(crate) fn new(schedule: Arc<Schedule>, options: Arc<LinkOptions>, luck: Draws, fired: FiredBetween) -> Self {
         Self {
             schedule,
+            reset_after: options.reset_after,
             options,
             luck,
             bytes: VecDeque::new(),
@@ -220,7 +224,7 @@ impl Pipe {
 
     /// Whether this direction has carried all that it may.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.options.reset_after.is_some_and(|limit| self.carried >= limit)
+        self.reset_after.is_some_and(|limit| self.carried >= limit)
     }
 
     pub(crate) fn finish(&mut self, now: Instant) {
@@ -268,7 +272,7 @@ impl Pipe {
 
     /// The connection is reset so many bytes later.
     pub(crate) fn reset_after(&mut self, bytes: u64) {
-        self.options.reset_after = Some(self.carried.saturating_add(bytes));
+        self.reset_after = Some(self.carried.saturating_add(bytes));
         self.is_reset_planned = true;
     }
 

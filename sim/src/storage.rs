@@ -5,8 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use septa_core::{SeedStream, node::Snapshot};
+use septa_core::node::Snapshot;
 use septa_driver::storage::{Loaded, Storage, StorageError};
+
+use crate::draws::Draws;
 
 /// A disk that keeps one snapshot, and can be struck while it writes.
 pub(crate) struct SimStorage {
@@ -14,7 +16,7 @@ pub(crate) struct SimStorage {
 }
 
 struct State {
-    luck: SeedStream,
+    luck: Draws,
     content: Content,
     /// The next store is torn.
     is_to_tear: bool,
@@ -32,7 +34,7 @@ enum Content {
 
 impl SimStorage {
     /// An empty disk. `on_torn` is told of a store that was torn, while the host's code runs.
-    pub(crate) fn new(luck: SeedStream, on_torn: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn new(luck: Draws, on_torn: Arc<dyn Fn() + Send + Sync>) -> Self {
         let state = State { luck, content: Content::Nothing, is_to_tear: false, corrupt: 0, on_torn };
         Self { state: Mutex::new(state) }
     }
@@ -102,7 +104,7 @@ mod tests {
     fn storage(seed: u8, torn: &Arc<Mutex<u32>>) -> SimStorage {
         let torn = torn.clone();
         let on_torn = Arc::new(move || *torn.lock().unwrap() += 1);
-        SimStorage::new(Seed::from_bytes([seed; 32]).public_stream(), on_torn)
+        SimStorage::new(Draws::new(Seed::from_bytes([seed; 32])), on_torn)
     }
 
     #[test]

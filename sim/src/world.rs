@@ -15,6 +15,7 @@ use septa_driver::runtime::Timer as _;
 
 use crate::{
     clock::{Clock, SimTimer},
+    draws::Draws,
     executor::{Executor, TaskId},
     fired::Fired,
     machine::Machine,
@@ -62,7 +63,7 @@ impl World {
         let schedule = Arc::new(Schedule::new(order, root.child("schedule")));
         let observer = Arc::new(Observer::new(schedule.clone(), counters.clone()));
         let fired = Arc::new(Fired::new(observer.clone()));
-        let luck = root.child("clock").public_stream();
+        let luck = Draws::new(root.child("clock"));
         let clock = Arc::new(Clock::new(schedule.clone(), fired.clone(), counters.clone(), NOBODY, luck));
         let network = Network::new(
             schedule.clone(),
@@ -92,9 +93,9 @@ impl World {
             let id = HostId::try_from(state.machines.len()).unwrap_or(HostId::MAX).saturating_add(1);
             let mut seed = state.seed.child(name);
             let (schedule, fired, counters) = (self.schedule.clone(), self.fired.clone(), self.counters.clone());
-            let clock = Clock::new(schedule, fired, counters, id, seed.child("clock").public_stream());
+            let clock = Clock::new(schedule, fired, counters, id, Draws::new(seed.child("clock")));
             let on_torn = move || world.upgrade().into_iter().for_each(|world: Arc<Self>| world.doom(id));
-            let storage = SimStorage::new(seed.child("storage").public_stream(), Arc::new(on_torn));
+            let storage = SimStorage::new(Draws::new(seed.child("storage")), Arc::new(on_torn));
             let machine = Arc::new(Machine::new(id, name, seed, Arc::new(clock), Arc::new(storage)));
             state.machines.insert(id, machine.clone());
             self.observer.tell(Event::Host { name });

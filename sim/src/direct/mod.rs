@@ -189,7 +189,9 @@ impl Direct {
         application: impl Application,
     ) -> Result<impl Future<Output = ()> + Send + 'static, InvalidValues> {
         let (shared, listen) = (self.0.clone(), setup.listen.clone());
-        let mut event_loop = EventLoop::new(host.clone(), self.0.clone(), setup, Box::new(application))?;
+        // Boxed, as a future holds what it awaits beside what that was made of.
+        let event_loop = EventLoop::new(host.clone(), self.0.clone(), setup, Box::new(application))?;
+        let mut event_loop = Box::new(event_loop);
         Ok(async move {
             for addr in listen {
                 match host.listen(addr).await {
