@@ -1,0 +1,91 @@
+//! What a simulated world costs in heap, counted by the allocator.
+#![allow(unsafe_code, reason = "a global allocator cannot be written without it")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicIsize, Ordering},
+    time::Duration,
+};
+
+use septa_sim::{
+    LinkOptions, Simulation,
+    scenarios::{
+        idle::{self, Crowd},
+        mesh::{self, Mesh},
+    },
+};
+
+/// What a node may hold, and each connection that it has. A connection between two simulated nodes is one of each.
+const NODE: isize = 16 * 1024;
+const CONNECTION: isize = 6 * 1024;
+/// What all share: buffers in which they read and seal.
+const SHARED: isize = 512 * 1024;
+
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+/// Passes everything on to the system allocator and counts the bytes that are live.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(bytes: usize, sign: isize) {
+    LIVE.fetch_add(sign * isize::try_from(bytes).unwrap_or(isize::MAX), Ordering::Relaxed);
+}
+
+// SAFETY: every call is passed on unchanged to the system allocator, which upholds the contract; counting neither
+// allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 1);
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(layout.size(), -1);
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+fn live() -> isize {
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// One test, as others beside it would be counted too.
+#[test]
+fn a_world_holds_what_its_nodes_and_connections_may_and_nothing_when_it_is_gone() {
+    let before = live();
+    let world = || {
+        let simulation = Simulation::new(1);
+        simulation.set_link(LinkOptions { latency: Duration::from_millis(20), ..LinkOptions::default() });
+        simulation
+    };
+
+    let simulation = world();
+    let options = mesh::Options { nodes: 100, ..mesh::Options::default() };
+    let mesh = Mesh::start(&simulation, &options);
+    simulation.run_for(Duration::from_secs(30)).unwrap();
+    let ends = isize::try_from(mesh.outcome().counts.connections).unwrap();
+    check("mesh", live() - before, 100, ends);
+    drop((mesh, simulation));
+
+    let simulation = world();
+    let options = idle::Options { hubs: 2, peers: 300, ..idle::Options::default() };
+    let crowd = Crowd::start(&simulation, &options);
+    simulation.run_for(Duration::from_secs(30)).unwrap();
+    assert_eq!(crowd.outcome().hellos, 300);
+    let ends = isize::try_from(crowd.outcome().counts.connections).unwrap();
+    check("crowd", live() - before, 302, ends);
+    drop((crowd, simulation));
+
+    let left = live() - before;
+    assert!(left < 16 * 1024, "{left} bytes are left behind");
+}
+
+fn check(what: &str, held: isize, nodes: isize, ends: isize) {
+    let allowed = SHARED + nodes * NODE + ends * CONNECTION;
+    println!("{what}: {held} bytes for {nodes} nodes with {ends} connections, {allowed} allowed");
+    assert!(held <= allowed, "{what}: {held} bytes, {allowed} allowed");
+}
