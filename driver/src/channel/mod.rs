@@ -46,7 +46,8 @@ pub struct ChannelOptions {
     /// filling memory. As many peers, at most, may have messages here that nobody takes.
     pub max_peers: usize,
     /// Bytes of received messages that wait for the application, of all peers together, each of whom may have
-    /// [`max_received_bytes`](Config::max_received_bytes) on each stream. Beyond, what comes waits in the peers' windows.
+    /// [`max_received_bytes`](Config::max_received_bytes) on each stream. Beyond, what comes waits in the peers' windows;
+    /// only a stream that has ended, and behind which others of its peer wait, is read on to its end.
     /// Stops many peers at once from filling memory.
     pub max_received_bytes: usize,
     /// How long messages wait for a peer to whom there is no connection. Then they are dropped, and senders that wait are
@@ -361,7 +362,10 @@ impl ChannelShared {
         };
         if ends && peers.of.get(&outgoing.peer).is_some_and(|known| Arc::ptr_eq(known, outgoing)) {
             peers.of.remove(&outgoing.peer);
-            peers.past = peers.past.plus(&outgoing.stats());
+            // Senders that waited may not have left yet.
+            let mut past = outgoing.stats();
+            past.waiting = 0;
+            peers.past = peers.past.plus(&past);
         }
         drop(peers);
         woken.wake();
