@@ -113,20 +113,37 @@ impl Entry {
     }
 }
 
+/// Where the next message is.
+enum Next {
+    /// On this stream.
+    Waits(usize),
+    /// Behind this one, which is not read to its end. Nothing of it waits.
+    Behind(usize),
+    Nowhere,
+}
+
 impl Line {
     /// Where the next message is to be taken from: the oldest stream that has one. One that its peer has ended is read to
     /// its end first, so that what a peer sends on one stream after the other stays in order.
-    fn next(&self) -> Option<usize> {
-        let alone = self.entries.len() == 1;
+    fn next(&self) -> Next {
+        let mut first = None;
         for (index, entry) in self.entries.iter().enumerate() {
-            if entry.has_messages() {
-                return Some(index);
-            }
-            if !alone && entry.comes_first() {
-                return None;
+            match (entry.has_messages(), first) {
+                (true, Some(first)) => return Next::Behind(first),
+                (true, None) => return Next::Waits(index),
+                (false, None) if entry.comes_first() => first = Some(index),
+                (false, _) => {}
             }
         }
-        None
+        Next::Nowhere
+    }
+
+    /// The stream behind which the next message is.
+    fn holds_up(&mut self) -> Option<&mut Entry> {
+        match self.next() {
+            Next::Behind(index) => self.entries.get_mut(index),
+            Next::Waits(_) | Next::Nowhere => None,
+        }
     }
 
     fn entry(&mut self, key: u64) -> Option<&mut Entry> {
@@ -190,11 +207,12 @@ impl Inbound {
         Ok(self.last_key)
     }
 
-    /// Whether a reader may read on. If not, it is woken when it may.
-    pub(super) fn has_room(&mut self) -> bool {
+    /// Whether the reader of a stream may read on. If not, it is woken when it may. One that holds up others may always:
+    /// of what waits behind it nothing can be taken, and no room made, before it has come to its end.
+    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64) -> bool {
         let has_room = self.waiting_bytes < self.max_waiting_bytes;
         self.is_stalled |= !has_room;
-        has_room
+        has_room || self.peers.get_mut(peer).and_then(Line::holds_up).is_some_and(|entry| entry.key == key)
     }
 
     pub(super) fn entry(&mut self, peer: &PeerId, key: u64) -> Option<&mut Entry> {
@@ -264,7 +282,10 @@ impl Inbound {
         while let Some(peer) = self.ready.pop_front() {
             let Some(line) = self.peers.get_mut(&peer) else { continue };
             line.is_queued = false;
-            let Some(index) = line.next() else { continue };
+            let Next::Waits(index) = line.next() else {
+                woken.extend(line.holds_up().and_then(|entry| entry.reader.take()));
+                continue;
+            };
             let Some(entry) = line.entries.get_mut(index) else { continue };
             let key = entry.key;
             let before = entry.inbox.stats().bytes;
@@ -327,8 +348,10 @@ impl Inbound {
     /// Has a peer's messages taken, if there are any.
     fn enqueue(&mut self, peer: &PeerId, woken: &mut Woken) {
         let Some(line) = self.peers.get_mut(peer) else { return };
-        if line.next().is_none() {
-            return;
+        match line.next() {
+            Next::Waits(_) => {}
+            Next::Behind(_) => return woken.extend(line.holds_up().and_then(|entry| entry.reader.take())),
+            Next::Nowhere => return,
         }
         if !mem::replace(&mut line.is_queued, true) {
             self.ready.push_back(*peer);

@@ -161,7 +161,7 @@ impl Reading<'_> {
         if inbound.closed {
             return Step::End(End::Over);
         }
-        let has_room = inbound.has_room();
+        let has_room = inbound.has_room(&self.peer, self.key);
         let Some(entry) = inbound.entry(&self.peer, self.key) else { return Step::End(End::Over) };
         if entry.inbox.failure().is_some() || entry.is_violated {
             return Step::End(End::Violated);

@@ -177,6 +177,38 @@ fn a_message_that_was_on_its_way_is_reported_lost_and_the_next_ones_arrive() {
     nodes.end();
 }
 
+/// What has come on the new connection would else wait for what is left of the old one, and that for room.
+#[test]
+fn what_is_left_of_a_lost_connection_is_not_held_up_by_what_comes_behind_it() {
+    for conditions in conditions(16) {
+        let nodes = Nodes::new(conditions, 2);
+        let (alice, bob) = (nodes.nodes[0].clone(), nodes.nodes[1].clone());
+        nodes.run(async {
+            let options = ChannelOptions { max_received_bytes: 1, ..ChannelOptions::default() };
+            let (near, far) = (alice.channel("chat").unwrap(), bob.channel_with("chat", options).unwrap());
+            let addr = listen(&nodes, 1).await;
+            let mut seen = states(&alice, bob.peer_id());
+            alice.add_peer(bob.peer_id(), &[addr], Intent::Persistent).unwrap();
+            until(&mut seen, PeerState::Established).await;
+            // There is room for one of them.
+            for body in [b"1", b"2", b"3"] {
+                near.send(bob.peer_id(), body).await.unwrap();
+                nodes.sleep(Duration::from_secs(1)).await;
+            }
+            nodes.simulation.reset_connections();
+            until(&mut seen, PeerState::Backoff).await;
+            until(&mut seen, PeerState::Established).await;
+            near.send(bob.peer_id(), b"4").await.unwrap();
+            nodes.sleep(Duration::from_secs(1)).await;
+            for body in [b"1", b"2", b"3", b"4"] {
+                assert_eq!(message(&far).await.1, body, "{conditions:?}");
+            }
+            drop(near);
+        });
+        nodes.end();
+    }
+}
+
 #[test]
 fn a_peer_that_does_not_read_holds_up_its_own_senders_only() {
     let nodes = Nodes::new(calm(), 3);
