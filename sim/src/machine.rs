@@ -109,6 +109,12 @@ impl Machine {
         self.lock(|state| state.program = Some(program));
     }
 
+    /// It never starts again. What the program holds of the world is let go.
+    pub(crate) fn forget_program(&self) {
+        let program = self.lock(|state| state.program.take());
+        drop(program);
+    }
+
     /// The life that goes on now. 0 for the first.
     pub(crate) fn life(&self) -> u32 {
         self.lock(|state| state.life)

@@ -413,7 +413,7 @@ impl Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
-        self.world.executor.clear();
+        self.world.end();
     }
 }
 

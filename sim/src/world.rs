@@ -105,6 +105,13 @@ impl World {
 
     /// # Panics
     /// There is none with this number.
+    /// Ends every task and every program, which may hold the world that holds them.
+    pub(crate) fn end(&self) {
+        self.executor.clear();
+        let machines: Vec<Arc<Machine>> = self.lock(|state| state.machines.values().cloned().collect());
+        machines.iter().for_each(|machine| machine.forget_program());
+    }
+
     pub(crate) fn machine(&self, id: HostId) -> Arc<Machine> {
         self.find_machine(id).expect("hosts are numbered from 1 in the order in which they were made")
     }
