@@ -1,10 +1,18 @@
 //! Two nodes that move bytes both ways over one connection, and compare every one.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use septa_core::{
-    Connection, ConnectionId, Multiaddr, PeerId, ProtocolId, Role,
-    connection::{Event, ReadError, StreamId, WriteError},
+    Connection, ConnectionId, Instant, Multiaddr, PeerId, ProtocolId, Role,
+    connection::{Event, ReadError, RefuseReason, StreamId, WriteError, codes},
     crypto::Provider,
     node::Intent,
 };
@@ -12,7 +20,7 @@ use septa_core::{
 use super::{Done, direct, identity};
 use crate::{
     FastCrypto, Simulation, Stalled,
-    direct::{Application, Context, Counts, Setup},
+    direct::{Application, Context, Counts, Direct, Setup},
 };
 
 const TRANSFER: ProtocolId = ProtocolId::from_static("/septa-sim/transfer");
@@ -20,6 +28,8 @@ const TRANSFER: ProtocolId = ProtocolId::from_static("/septa-sim/transfer");
 const PATTERN_LEN: usize = 65_521;
 /// How much further in the pattern each stream begins than the one before.
 const SHIFT: usize = 4_099;
+/// From the end of one round of transfers to the beginning of the next.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What is read at once.
 const READ: usize = 16 * 1024;
 
@@ -32,7 +42,7 @@ pub struct Options {
     pub bytes: u64,
     /// The ciphers of both ends.
     pub provider: Arc<dyn Provider>,
-    /// Whether the nodes are [checked](crate::direct::Direct::checked) on the way.
+    /// Whether the nodes are [checked](Direct::checked) on the way.
     pub is_checked: bool,
 }
 
@@ -49,29 +59,70 @@ impl Default for Options {
 /// # Errors
 /// Bytes were lost or changed, or did not come.
 pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Stalled> {
-    let direct = direct(simulation, options.is_checked);
-    let hosts = ["dialer", "listener"].map(|name| simulation.host(name));
-    let [dialer, listener] = [1, 2].map(|number| Setup {
-        provider: simulation.readable(options.provider.clone()),
-        ..Setup::serving(identity(number), &[TRANSFER])
-    });
-    let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| ((i % 251) ^ (i / 251)) as u8).collect();
     let done = Done::after(2 * options.streams);
-    let end = |target| End {
-        target,
-        streams: options.streams,
-        bytes: options.bytes,
-        pattern: pattern.clone(),
-        done: done.clone(),
-        transfers: BTreeMap::new(),
-        buffer: vec![0; READ].into(),
-    };
-    let addr = SocketAddr::new(simulation.ip(2), 4001);
-    let target = (listener.identity.peer_id(), Multiaddr::from_socket_addr(addr));
-    direct.start(&hosts[1], Setup { listen: vec![addr], ..listener }, end(None)).expect("the defaults are valid");
-    direct.start(&hosts[0], dialer, end(Some(target))).expect("the defaults are valid");
+    let pair = Pair::begin(simulation, options, &done, false);
     simulation.block_on(done.wait())?;
-    Ok(direct.counts())
+    Ok(pair.direct.counts())
+}
+
+/// Two nodes that move bytes in rounds, one behind the other, until they are [told](Self::end) to end. If their
+/// connection is lost they make another one, and begin a round anew.
+#[derive(Debug)]
+pub struct Pair {
+    direct: Direct,
+    rounds: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Pair {
+    /// Starts them on two new hosts. They find each other as the world runs. Bytes that were lost or changed break an
+    /// invariant.
+    pub fn start(simulation: &Simulation, options: &Options) -> Self {
+        Self::begin(simulation, options, &Done::after(0), true)
+    }
+
+    fn begin(simulation: &Simulation, options: &Options, done: &Done, goes_on: bool) -> Self {
+        let direct = direct(simulation, options.is_checked);
+        let hosts = ["dialer", "listener"].map(|name| simulation.host(name));
+        let [dialer, listener] = [1, 2].map(|number| {
+            let mut setup = Setup::serving(identity(number), &[TRANSFER]);
+            setup.provider = simulation.readable(options.provider.clone());
+            if goes_on {
+                setup.node.backoff.max = Duration::from_secs(4);
+            }
+            setup
+        });
+        let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| ((i % 251) ^ (i / 251)) as u8).collect();
+        let pair = Self { direct, rounds: Arc::default(), is_over: Arc::default() };
+        let end = |target| End {
+            target,
+            streams: options.streams,
+            bytes: options.bytes,
+            pattern: pattern.clone(),
+            done: done.clone(),
+            goes_on,
+            rounds: pair.rounds.clone(),
+            is_over: pair.is_over.clone(),
+            transfers: BTreeMap::new(),
+            buffer: vec![0; READ].into(),
+            wrong: Vec::new(),
+        };
+        let addr = SocketAddr::new(simulation.ip(2), 4001);
+        let target = (listener.identity.peer_id(), Multiaddr::from_socket_addr(addr));
+        pair.direct.start(&hosts[1], Setup { listen: vec![addr], ..listener }, end(None)).expect("the defaults are valid");
+        pair.direct.start(&hosts[0], dialer, end(Some(target))).expect("the defaults are valid");
+        pair
+    }
+
+    /// Rounds in which all bytes of all streams have come, both ways, and nothing was lost meanwhile.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Has both nodes shut down.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One of the two nodes.
@@ -82,8 +133,14 @@ struct End {
     bytes: u64,
     pattern: Arc<[u8]>,
     done: Done,
-    transfers: BTreeMap<StreamId, Transfer>,
+    /// A connection may be lost, and behind one round comes another.
+    goes_on: bool,
+    rounds: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+    transfers: BTreeMap<(ConnectionId, StreamId), Transfer>,
     buffer: Box<[u8]>,
+    /// What never should be so.
+    wrong: Vec<String>,
 }
 
 /// How far one end is with a stream.
@@ -93,25 +150,74 @@ struct Transfer {
     has_ended: bool,
 }
 
+/// Why a transfer does not go on.
+enum Trouble {
+    /// Its connection is gone.
+    Lost,
+    /// It is as it never should be.
+    Wrong(String),
+}
+
 impl End {
-    fn begin(&mut self, id: StreamId) {
-        self.transfers.insert(id, Transfer { written: 0, read: 0, has_ended: false });
+    /// The dialer's next round.
+    fn begin_round(&mut self, now: Instant, id: ConnectionId, connection: &mut Connection) {
+        for _ in 0..self.streams {
+            match connection.open(now, &[TRANSFER]) {
+                Ok(stream) => self.begin(id, connection, stream),
+                Err(error) => self.wrong.push(format!("no stream can be opened: {error}")),
+            }
+        }
+    }
+
+    fn begin(&mut self, id: ConnectionId, connection: &mut Connection, stream: StreamId) {
+        self.transfers.insert((id, stream), Transfer { written: 0, read: 0, has_ended: false });
+        self.go_on(id, connection, stream);
     }
 
     /// Writes and reads until both are blocked.
-    fn go_on(&mut self, cx: &mut Context<'_>, connection: &mut Connection, id: StreamId) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let source = Source { pattern: &self.pattern, start: id.get() as usize * SHIFT };
+    fn go_on(&mut self, id: ConnectionId, connection: &mut Connection, stream: StreamId) {
+        let key = (id, stream);
+        let Some(transfer) = self.transfers.get_mut(&key) else { return };
+        let source = Source { pattern: &self.pattern, start: stream.get() as usize * SHIFT };
         let outcome = transfer
-            .write(&source, connection, id, self.bytes)
-            .and_then(|()| transfer.read(&source, connection, id, &mut self.buffer));
-        if let Err(what) = outcome {
-            cx.report(what);
+            .write(&source, connection, stream, self.bytes)
+            .and_then(|()| transfer.read(&source, connection, stream, &mut self.buffer));
+        match outcome {
+            Ok(()) => {}
+            Err(Trouble::Lost) if self.goes_on => {
+                self.transfers.remove(&key);
+                return;
+            }
+            Err(Trouble::Lost) => self.wrong.push(format!("stream {stream} was lost with its connection")),
+            Err(Trouble::Wrong(what)) => self.wrong.push(what),
+        }
+        if transfer.has_ended && transfer.read < self.bytes {
+            self.wrong.push(format!("stream {stream} ends behind {} bytes of {}", transfer.read, self.bytes));
         }
         if transfer.read >= self.bytes && transfer.written >= self.bytes && transfer.has_ended {
-            connection.stream(id).release();
-            self.transfers.remove(&id);
+            connection.stream(stream).release();
+            self.transfers.remove(&key);
             self.done.count_down();
+            if self.target.is_some() && !self.has_transfers(id) {
+                self.rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn has_transfers(&self, id: ConnectionId) -> bool {
+        self.transfers.keys().any(|(of, _)| *of == id)
+    }
+
+    /// Says what is wrong.
+    fn report(&mut self, cx: &mut Context<'_>) {
+        self.wrong.drain(..).for_each(|what| cx.report(what));
+    }
+
+    /// Asks again in a while whether all is over, or the next round is due.
+    fn set_timer(&self, cx: &mut Context<'_>) {
+        if self.goes_on {
+            let now = cx.now();
+            cx.set_timer(Some(now.saturating_add(PAUSE)));
         }
     }
 }
@@ -137,17 +243,22 @@ impl Transfer {
         connection: &mut Connection,
         id: StreamId,
         total: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), Trouble> {
         while self.written < total {
             let data = source.from(self.written);
             let left = usize::try_from(total - self.written).unwrap_or(usize::MAX);
             match connection.stream(id).write(&data[..data.len().min(left)]) {
                 Ok(count) => self.written += count as u64,
                 Err(WriteError::Blocked) => return Ok(()),
-                Err(error) => return Err(format!("stream {id} cannot be written: {error}")),
+                Err(WriteError::ConnectionLost(_)) => return Err(Trouble::Lost),
+                Err(error) => return Err(Trouble::Wrong(format!("stream {id} cannot be written: {error}"))),
             }
             if self.written == total {
-                connection.stream(id).finish().map_err(|error| format!("stream {id} cannot be ended: {error}"))?;
+                match connection.stream(id).finish() {
+                    Ok(()) => {}
+                    Err(WriteError::ConnectionLost(_)) => return Err(Trouble::Lost),
+                    Err(error) => return Err(Trouble::Wrong(format!("stream {id} cannot be ended: {error}"))),
+                }
             }
         }
         Ok(())
@@ -159,12 +270,13 @@ impl Transfer {
         connection: &mut Connection,
         id: StreamId,
         buffer: &mut [u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Trouble> {
         while !self.has_ended {
             let count = match connection.stream(id).read(buffer) {
                 Ok(count) => count,
                 Err(ReadError::Blocked) => return Ok(()),
-                Err(error) => return Err(format!("stream {id} cannot be read: {error}")),
+                Err(ReadError::ConnectionLost(_)) => return Err(Trouble::Lost),
+                Err(error) => return Err(Trouble::Wrong(format!("stream {id} cannot be read: {error}"))),
             };
             self.has_ended = count == 0;
             let mut rest = &buffer[..count];
@@ -172,7 +284,7 @@ impl Transfer {
                 let expected = source.from(self.read);
                 let len = rest.len().min(expected.len());
                 if rest[..len] != expected[..len] {
-                    return Err(format!("stream {id} brings other bytes behind {}", self.read));
+                    return Err(Trouble::Wrong(format!("stream {id} brings other bytes behind {}", self.read)));
                 }
                 self.read += len as u64;
                 rest = &rest[len..];
@@ -190,31 +302,47 @@ impl Application for End {
         {
             cx.report(format!("the peer cannot be added: {error}"));
         }
+        self.set_timer(cx);
     }
 
-    fn connection_event(&mut self, cx: &mut Context<'_>, _id: ConnectionId, connection: &mut Connection, event: Event) {
+    fn timer(&mut self, cx: &mut Context<'_>) {
+        if self.is_over.load(Ordering::Relaxed) {
+            return cx.end();
+        }
+        self.set_timer(cx);
+        let now = cx.now();
+        for id in cx.connections() {
+            if self.target.is_some()
+                && !self.has_transfers(id)
+                && let Some(connection) = cx.connection(id)
+                && connection.is_ready()
+                && connection.close_reason().is_none()
+            {
+                self.begin_round(now, id, connection);
+            }
+        }
+        self.report(cx);
+    }
+
+    fn connection_event(&mut self, cx: &mut Context<'_>, id: ConnectionId, connection: &mut Connection, event: Event) {
         match event {
-            Event::Ready if connection.role() == Role::Dialer => {
-                for _ in 0..self.streams {
-                    match connection.open(cx.now(), &[TRANSFER]) {
-                        Ok(id) => {
-                            self.begin(id);
-                            self.go_on(cx, connection, id);
-                        }
-                        Err(error) => cx.report(format!("no stream can be opened: {error}")),
-                    }
-                }
-            }
+            Event::Ready if connection.role() == Role::Dialer => self.begin_round(cx.now(), id, connection),
             Event::Incoming => {
-                while let Some(id) = connection.accept() {
-                    self.begin(id);
-                    self.go_on(cx, connection, id);
+                while let Some(stream) = connection.accept() {
+                    self.begin(id, connection, stream);
                 }
             }
-            Event::Readable { id } | Event::Writable { id } => self.go_on(cx, connection, id),
-            Event::Refused { id, reason } => cx.report(format!("stream {id} was refused: {reason}")),
+            Event::Readable { id: stream } | Event::Writable { id: stream } => self.go_on(id, connection, stream),
+            // Nobody else can have refused it.
+            Event::Refused { id: stream, reason: RefuseReason::TimedOut } if self.goes_on => {
+                self.transfers.remove(&(id, stream));
+                connection.close(cx.now(), codes::connection::NO_ERROR);
+            }
+            Event::Refused { id: stream, reason } => cx.report(format!("stream {stream} was refused: {reason}")),
+            Event::Closed if self.goes_on => self.transfers.retain(|(of, _), _| *of != id),
             Event::Closed => cx.report(format!("the connection was closed: {:?}", connection.close_reason())),
             _ => {}
         }
+        self.report(cx);
     }
 }
