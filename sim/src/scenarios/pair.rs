@@ -12,7 +12,7 @@ use std::{
 
 use septa_core::{
     Connection, ConnectionId, Instant, Multiaddr, PeerId, ProtocolId, Role,
-    connection::{Event, ReadError, RefuseReason, StreamId, WriteError, codes},
+    connection::{Event, OpenError, ReadError, RefuseReason, StreamId, WriteError, codes},
     crypto::Provider,
     node::Intent,
 };
@@ -109,7 +109,9 @@ impl Pair {
         };
         let addr = SocketAddr::new(simulation.ip(2), 4001);
         let target = (listener.identity.peer_id(), Multiaddr::from_socket_addr(addr));
-        pair.direct.start(&hosts[1], Setup { listen: vec![addr], ..listener }, end(None)).expect("the defaults are valid");
+        pair.direct
+            .start(&hosts[1], Setup { listen: vec![addr], ..listener }, end(None))
+            .expect("the defaults are valid");
         pair.direct.start(&hosts[0], dialer, end(Some(target))).expect("the defaults are valid");
         pair
     }
@@ -164,6 +166,8 @@ impl End {
         for _ in 0..self.streams {
             match connection.open(now, &[TRANSFER]) {
                 Ok(stream) => self.begin(id, connection, stream),
+                // The peer may turn it away when this end is ready already.
+                Err(OpenError::ConnectionLost(_)) if self.goes_on => return,
                 Err(error) => self.wrong.push(format!("no stream can be opened: {error}")),
             }
         }

@@ -6,18 +6,26 @@ use septa_core::{
     ConnectionId,
     node::{Event, PeerState},
 };
-use septa_driver::{Node, node::Subscription};
+use septa_driver::node::Subscription;
 
+use super::party::Member;
 use crate::{Journal, Referee};
 
 const ONE_CLOSED: &str = "exactly one Closed for each connection";
 
 /// Watches a node to its end.
-pub(super) async fn watch(node: Node, mut events: Subscription, journal: &Journal, referee: &Referee) {
+pub(super) async fn watch(
+    member: &Member,
+    mut events: Subscription,
+    journal: &Journal,
+    on_event: &(dyn Fn(&Member, &Event) + Send + Sync),
+) {
+    let (node, referee) = (&member.node, member.referee());
     let mut open = BTreeSet::new();
     while let Some(event) = events.next().await {
         note(journal, &event);
         judge(&mut open, &event, referee);
+        on_event(member, &event);
     }
     if events.lost_events() == 0 && !open.is_empty() {
         referee.blame(ONE_CLOSED, format!("{:?} ended with {} connections open", node.peer_id(), open.len()));

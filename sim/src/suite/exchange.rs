@@ -111,7 +111,8 @@ fn verify(key: u64, length: u64, offset: u64, body: &[u8], referee: &Referee) {
     }
 }
 
-fn fill(key: u64, offset: u64, out: &mut [u8]) {
+/// Bytes that follow from a key and their places, from this place on.
+pub(super) fn fill(key: u64, offset: u64, out: &mut [u8]) {
     (offset..).zip(out).for_each(|(at, byte_out)| *byte_out = byte(key, at));
 }
 

@@ -1,16 +1,29 @@
 //! The scenarios that come with the simulator.
 
+mod channels;
+mod direct;
 mod events;
 mod exchange;
+mod flows;
+mod handshakes;
+mod hostile;
 mod networks;
 mod party;
+mod requests;
 mod waiting;
 
 use crate::Scenario;
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Scenario>> {
-    networks::all()
+    let mut all = networks::all();
+    all.push(Box::new(channels::Channels));
+    all.push(Box::new(requests::Asked));
+    all.push(Box::new(handshakes::HandshakeRaces));
+    all.push(Box::new(hostile::Hostile));
+    all.push(Box::new(direct::Transfer));
+    all.push(Box::new(direct::IdlePeers));
+    all
 }
 
 /// The one with this name.

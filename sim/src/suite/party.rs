@@ -1,7 +1,7 @@
 //! Nodes that keep connections to each other and exchange bytes, whatever happens to them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{Multiaddr, PeerId, SeedStream, connection, node::PeerState};
+use septa_core::{
+    Multiaddr, PeerId, SeedStream,
+    connection::{self, HandshakeMode},
+    node::{Event, PeerState},
+};
 use septa_driver::{
     Node,
     node::{Backoff, Config, InboundStream, Intent, PeerInfo},
@@ -23,7 +27,7 @@ use super::{
 };
 use crate::{Boot, Failed, Referee, Run};
 
-const PORT: u16 = 4001;
+pub(super) const PORT: u16 = 4001;
 /// How long a node may take to shut down.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Exchanges that one node has under way at once.
@@ -42,7 +46,22 @@ pub(super) struct Manners {
     pub(super) exchange_bytes: u64,
     /// How long a receiver pauses behind each piece.
     pub(super) pause: Duration,
+    /// What each life of a node does besides.
+    pub(super) pastime: Pastime,
+    /// Sees each stream for exchanges that comes in.
+    pub(super) on_stream: OnStream,
+    /// Sees what each node says.
+    pub(super) on_event: OnEvent,
+    /// Streams to one peer that stay open when all is quiet.
+    pub(super) lasting_streams: usize,
 }
+
+/// Begins what one life of a node does.
+pub(super) type Pastime = Arc<dyn Fn(Member) + Send + Sync>;
+
+pub(super) type OnEvent = Arc<dyn Fn(&Member, &Event) + Send + Sync>;
+
+pub(super) type OnStream = Arc<dyn Fn(&Member, &InboundStream) + Send + Sync>;
 
 impl Manners {
     /// Exchanges of up to 50 kB, two a second, and efforts at least every 4 s.
@@ -55,6 +74,10 @@ impl Manners {
             exchange_every: Duration::from_millis(500),
             exchange_bytes: 50_000,
             pause: Duration::ZERO,
+            pastime: Arc::new(|_| {}),
+            on_stream: Arc::new(|_, _| {}),
+            on_event: Arc::new(|_, _| {}),
+            lasting_streams: 0,
         }
     }
 
@@ -63,7 +86,11 @@ impl Manners {
     pub(super) fn reconnect_bound(&self) -> Duration {
         let effort = self.config.dial_timeout + self.connection.upgrade_timeout;
         let silent = self.connection.write_stall_timeout;
-        silent + 2 * effort + self.config.backoff.max + self.config.settle_timeout
+        let handshake = match self.connection.handshake {
+            HandshakeMode::Application { timeout } => timeout + self.config.cooldown,
+            HandshakeMode::Automatic => Duration::ZERO,
+        };
+        silent + 2 * (effort + handshake) + self.config.backoff.max + self.config.settle_timeout
     }
 }
 
@@ -77,6 +104,8 @@ pub(super) struct Party<'r> {
 struct Shared {
     manners: Manners,
     members: Vec<Mutex<Option<Node>>>,
+    /// Nothing goes wrong any more.
+    is_healed: AtomicBool,
     /// The scenario wants to see whether everything comes to rest.
     is_quiet: AtomicBool,
     finished: AtomicU64,
@@ -87,8 +116,14 @@ impl<'r> Party<'r> {
     pub(super) fn start(run: &'r Run<'r>, manners: Manners) -> Self {
         let members = (0..run.nodes).map(|_| Mutex::default()).collect();
         let referee = run.simulation.referee();
-        let (is_quiet, finished) = (AtomicBool::new(false), AtomicU64::new(0));
-        let shared = Arc::new(Shared { manners, members, is_quiet, finished, referee });
+        let shared = Arc::new(Shared {
+            manners,
+            members,
+            is_healed: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
+            finished: AtomicU64::new(0),
+            referee,
+        });
         let hosts = (0..run.nodes).map(|place| {
             let shared = shared.clone();
             run.simulation.boot(&format!("node {}", place + 1), move |boot| live(shared.clone(), place as usize, boot))
@@ -109,23 +144,32 @@ impl<'r> Party<'r> {
         lock(&self.shared.members[place]).clone()
     }
 
-    /// Liveness: those that want each other come to have one connection, and an exchange over it ends well; then
-    /// everything comes to rest; then all shut down and nothing is left.
+    /// Liveness: everything that [`come_together`](Self::come_together), [`come_to_rest`](Self::come_to_rest) and
+    /// [`shut_down`](Self::shut_down) ask for.
     pub(super) fn settle(&self) -> Result<(), Failed> {
+        self.come_together()?;
+        self.come_to_rest()?;
+        self.shut_down()
+    }
+
+    /// Those that want each other come to have one connection, and exchanges over it end well.
+    pub(super) fn come_together(&self) -> Result<(), Failed> {
+        self.shared.is_healed.store(true, Ordering::Relaxed);
         let bound = self.shared.manners.reconnect_bound();
         self.run.comes("one connection to each wanted peer", bound, || {
             self.pairs().try_for_each(|pair| self.is_settled(pair))
         })?;
         let before = self.shared.finished.load(Ordering::Relaxed);
-        self.run.comes("exchanges end well", bound, || {
-            match self.shared.finished.load(Ordering::Relaxed) - before {
-                done if done > self.hosts.len() as u64 => Ok(()),
-                done => Err(format!("{done} have")),
-            }
-        })?;
+        self.run.comes("exchanges end well", bound, || match self.shared.finished.load(Ordering::Relaxed) - before {
+            done if done > self.hosts.len() as u64 => Ok(()),
+            done => Err(format!("{done} have")),
+        })
+    }
+
+    /// Nobody begins anything any more, and what is under way ends.
+    pub(super) fn come_to_rest(&self) -> Result<(), Failed> {
         self.shared.is_quiet.store(true, Ordering::Relaxed);
-        self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())?;
-        self.shut_down()
+        self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())
     }
 
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
@@ -158,7 +202,7 @@ impl<'r> Party<'r> {
             for peer in node.known_peers() {
                 let streams = node.connection(&peer).map_or(0, |connection| connection.stats().streams);
                 // Ping keeps one open now and then, identify another.
-                if streams > 2 {
+                if streams > 2 + self.shared.manners.lasting_streams {
                     return Err(format!("{} has {streams} streams to {peer}", node.peer_id()));
                 }
             }
@@ -166,7 +210,8 @@ impl<'r> Party<'r> {
         Ok(())
     }
 
-    fn shut_down(&self) -> Result<(), Failed> {
+    /// All shut down and nothing is left.
+    pub(super) fn shut_down(&self) -> Result<(), Failed> {
         let nodes: Vec<Node> = (0..self.hosts.len()).filter_map(|place| self.node(place)).collect();
         for node in &nodes {
             self.run.simulation.block_on(node.shutdown(SHUTDOWN))?;
@@ -189,7 +234,7 @@ impl<'r> Party<'r> {
 
 /// One life of one node.
 async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
-    let Boot { runtime, identity, storage, journal, .. } = boot;
+    let Boot { runtime, identity, storage, journal, restarts, .. } = boot;
     let builder = Node::builder(identity)
         .config(shared.manners.config.clone())
         .connection_config(shared.manners.connection.clone())
@@ -205,19 +250,75 @@ async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
     let Ok(mut incoming) = node.accept(EXCHANGE) else { return };
     *lock(&shared.members[place]) = Some(node.clone());
 
-    let spawn = |name: &str, task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| runtime.spawn(name, task);
-    let (watched, events, referee) = (node.clone(), node.events(), shared.referee.clone());
-    spawn("events", Box::pin(async move { events::watch(watched, events, &journal, &referee).await }));
-    spawn("wishes", Box::pin(wish(shared.clone(), place, node.clone())));
-    spawn("exchanges", Box::pin(begin_exchanges(shared.clone(), place, node)));
-    while let Some(InboundStream { mut stream, .. }) = incoming.next().await {
+    let member = Member { place, life: restarts, node: node.clone(), shared: shared.clone() };
+    let (watching, events, on_event) = (member.clone(), node.events(), shared.manners.on_event.clone());
+    let watch = async move { events::watch(&watching, events, &journal, &*on_event).await };
+    member.spawn("events", watch);
+    member.spawn("wishes", wish(shared.clone(), place, node));
+    member.spawn("exchanges", begin_exchanges(member.clone()));
+    (shared.manners.pastime)(member.clone());
+    while let Some(inbound) = incoming.next().await {
+        (shared.manners.on_stream)(&member, &inbound);
+        let mut stream = inbound.stream;
         let (shared, runtime) = (shared.clone(), runtime.clone());
-        spawn(
-            "receiver",
-            Box::pin(async move {
-                let _ = exchange::receive(&mut stream, &*runtime, shared.manners.pause, &shared.referee).await;
-            }),
-        );
+        member.spawn("receiver", async move {
+            let _ = exchange::receive(&mut stream, &*runtime, shared.manners.pause, &shared.referee).await;
+        });
+    }
+}
+
+/// One life of a node of a party.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) place: usize,
+    /// Counted from 0 on.
+    pub(super) life: u32,
+    pub(super) node: Node,
+    shared: Arc<Shared>,
+}
+
+impl Member {
+    /// A task of its host.
+    pub(super) fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.node.runtime().spawn(name, Box::pin(task));
+    }
+
+    /// Who wants a connection to it, and to whom it wants one: each once, by place.
+    pub(super) fn partners(&self) -> BTreeSet<usize> {
+        self.wishes().collect()
+    }
+
+    /// The other end of each wish that concerns it.
+    fn wishes(&self) -> impl Iterator<Item = usize> {
+        let place = self.place;
+        self.shared.manners.wishes.iter().filter_map(move |(one, other)| match place {
+            _ if *one == place => Some(*other),
+            _ if *other == place => Some(*one),
+            _ => None,
+        })
+    }
+
+    /// Who lives at a place, or did last.
+    pub(super) fn peer_at(&self, place: usize) -> Option<PeerId> {
+        lock(&self.shared.members[place]).as_ref().map(Node::peer_id)
+    }
+
+    /// Nothing goes wrong any more.
+    pub(super) fn is_healed(&self) -> bool {
+        self.shared.is_healed.load(Ordering::Relaxed)
+    }
+
+    /// It is to begin nothing more.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.shared.is_quiet.load(Ordering::Relaxed) || self.node.live_tasks() == 0
+    }
+
+    pub(super) fn referee(&self) -> &Referee {
+        &self.shared.referee
+    }
+
+    pub(super) async fn sleep(&self, duration: Duration) {
+        sleep(&**self.node.runtime(), duration).await;
     }
 }
 
@@ -249,54 +350,48 @@ fn wanted(shared: &Shared, place: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Both who wants and who is wanted sends.
-async fn begin_exchanges(shared: Arc<Shared>, place: usize, node: Node) {
-    let runtime = node.runtime().clone();
-    let mut luck = runtime.seed().public_stream();
+async fn begin_exchanges(member: Member) {
+    let (node, shared) = (&member.node, &member.shared);
+    let mut luck = node.runtime().seed().public_stream();
+    let partners: Vec<usize> = member.wishes().collect();
     let under_way = Arc::new(AtomicU64::new(0));
-    while !shared.is_quiet.load(Ordering::Relaxed) && node.live_tasks() > 0 {
-        sleep(&*runtime, shared.manners.exchange_every).await;
-        let partners = |(one, other): &(usize, usize)| match place {
-            _ if *one == place => Some(*other),
-            _ if *other == place => Some(*one),
-            _ => None,
-        };
-        let partners: Vec<usize> = shared.manners.wishes.iter().filter_map(partners).collect();
+    while !member.is_quiet() {
+        member.sleep(shared.manners.exchange_every).await;
         let Some(partner) = partners.get(draw(&mut luck, partners.len() as u64) as usize) else { return };
-        let Some(peer) = lock(&shared.members[*partner]).as_ref().map(Node::peer_id) else { continue };
+        let Some(peer) = member.peer_at(*partner) else { continue };
         if under_way.fetch_add(1, Ordering::Relaxed) >= MAX_EXCHANGES {
             under_way.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
         let (key, length) = (luck.next_u64(), draw_length(&mut luck, shared.manners.exchange_bytes));
         let (shared, node, under_way) = (shared.clone(), node.clone(), under_way.clone());
-        runtime.spawn(
-            "sender",
-            Box::pin(async move {
-                let patience = Duration::from_secs(60);
-                let exchange = async {
-                    let mut stream = node.open_stream(&peer, &[EXCHANGE]).await.ok()?;
-                    exchange::send(&mut stream, key, length, &shared.referee).await.ok()
-                };
-                if within(&**node.runtime(), patience, exchange).await.flatten().is_some() {
-                    shared.finished.fetch_add(1, Ordering::Relaxed);
-                }
-                under_way.fetch_sub(1, Ordering::Relaxed);
-            }),
-        );
+        member.spawn("sender", async move {
+            let patience = Duration::from_secs(60);
+            let exchange = async {
+                let mut stream = node.open_stream(&peer, &[EXCHANGE]).await.ok()?;
+                exchange::send(&mut stream, key, length, &shared.referee).await.ok()
+            };
+            if within(&**node.runtime(), patience, exchange).await.flatten().is_some() {
+                shared.finished.fetch_add(1, Ordering::Relaxed);
+            }
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 }
 
-fn draw(luck: &mut SeedStream, below: u64) -> u64 {
+/// Less than `below`, or 0.
+pub(super) fn draw(luck: &mut SeedStream, below: u64) -> u64 {
     luck.next_u64() % below.max(1)
 }
 
 /// Most are short.
-fn draw_length(luck: &mut SeedStream, most: u64) -> u64 {
+pub(super) fn draw_length(luck: &mut SeedStream, most: u64) -> u64 {
     let bound = most >> draw(luck, 8);
     draw(luck, bound.saturating_add(1))
 }
 
-fn addr(place: usize) -> Multiaddr {
+/// Where the node at a place listens.
+pub(super) fn addr(place: usize) -> Multiaddr {
     let host = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
     Multiaddr::from_socket_addr((crate::network::ip_of(host, false), PORT).into())
 }
@@ -315,6 +410,6 @@ fn within_limits(node: &Node, limits: &Config) -> Result<(), String> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

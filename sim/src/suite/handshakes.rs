@@ -1,0 +1,199 @@
+//! Handshakes of the applications, which end in every way at any moment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use septa_core::{
+    ConnectionId, SeedStream,
+    connection::{CloseReason, HandshakeError, HandshakeMode},
+    node::PeerState,
+};
+use septa_driver::{Connection, node::InboundStream};
+
+use super::{
+    party::{Manners, Member, Party, draw, lock},
+    waiting::within,
+};
+use crate::{
+    Failed, Menu, Run, Scenario,
+    plan::FaultKind::{Crash, DialHanging, Partition, Reset, Stall},
+};
+
+const BOTH: &str = "nothing flows before both applications have accepted each other";
+const COOLDOWN: &str = "who failed the handshake stays away for a while";
+
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const COOLING: Duration = Duration::from_secs(4);
+/// How long a connection waits for its last bytes to leave, and then for those of the peer.
+const DRAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct HandshakeRaces;
+
+impl Scenario for HandshakeRaces {
+    fn name(&self) -> &str {
+        "handshake-races"
+    }
+
+    fn nodes(&self) -> u32 {
+        4
+    }
+
+    fn menu(&self, nodes: u32) -> Menu {
+        let hosts: Vec<NonZeroU32> = (1..=nodes).filter_map(NonZeroU32::new).collect();
+        let pairs = hosts.iter().flat_map(|one| hosts.iter().map(move |other| (*one, *other)));
+        Menu {
+            length: Duration::from_secs(40),
+            faults: vec![Reset, Stall, Partition, Crash, DialHanging],
+            most: 8,
+            pairs: pairs.filter(|(one, other)| one < other).collect(),
+            hosts: hosts.clone(),
+            links: true,
+        }
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let nodes = run.nodes as usize;
+        let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
+        let mut manners = Manners::new(pairs.filter(|(one, other)| one != other).collect());
+        manners.connection.handshake = HandshakeMode::Application { timeout: HANDSHAKE };
+        manners.config.cooldown = COOLING;
+        manners.connection.drain_timeout = DRAIN;
+        let register: Arc<Mutex<Register>> = Arc::default();
+        let begun = register.clone();
+        manners.pastime = Arc::new(move |member| {
+            let guests = receive_guests(begun.clone(), member.clone());
+            member.spawn("handshakes", guests);
+        });
+        manners.on_stream = Arc::new(move |member, stream| lock(&register).check_stream(member, stream));
+        run.simulation.set_max_steps(100_000_000);
+        let party = Party::start(run, manners);
+        run.chaos()?;
+        party.settle()
+    }
+}
+
+/// Who has accepted whom. Each end of each connection has a token, which it tells the other one.
+#[derive(Default)]
+struct Register {
+    accepted: BTreeSet<u64>,
+    /// The tokens of both ends, own first.
+    ends: BTreeMap<(usize, u32, ConnectionId), (u64, u64)>,
+}
+
+impl Register {
+    fn check_stream(&self, member: &Member, stream: &InboundStream) {
+        let tokens = self.ends.get(&(member.place, member.life, stream.connection));
+        if !tokens.is_some_and(|(own, other)| self.accepted.contains(own) && self.accepted.contains(other)) {
+            member.referee().blame(BOTH, format!("a stream of {:?} on node {}", stream.connection, member.place + 1));
+        }
+    }
+}
+
+async fn receive_guests(register: Arc<Mutex<Register>>, member: Member) {
+    let mut luck = member.node.runtime().seed().public_stream();
+    while let Ok(connection) = member.node.next_handshake().await {
+        let manner = if member.is_healed() { Manner::Polite } else { Manner::draw(&mut luck) };
+        let own = member.node.runtime().seed().public_stream();
+        member.spawn("cooldown", stay_away(member.clone(), connection.clone()));
+        member.spawn("handshake", meet(register.clone(), member.clone(), connection, manner, own));
+    }
+}
+
+/// What one end makes of a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Manner {
+    /// It accepts.
+    Polite,
+    /// It accepts when it is nearly too late, or is.
+    Slow,
+    Rejects,
+    /// It rejects after it has said that it accepts.
+    ChangesItsMind,
+    /// It leaves the handshake to its deadline.
+    Silent,
+    Leaves,
+    /// It talks until it may say no more, and then accepts.
+    Talks,
+}
+
+impl Manner {
+    fn draw(luck: &mut SeedStream) -> Self {
+        match draw(luck, 12) {
+            0 => Self::Slow,
+            1 => Self::Rejects,
+            2 => Self::ChangesItsMind,
+            3 => Self::Silent,
+            4 => Self::Leaves,
+            5 => Self::Talks,
+            _ => Self::Polite,
+        }
+    }
+}
+
+/// One end of one handshake.
+async fn meet(
+    register: Arc<Mutex<Register>>,
+    member: Member,
+    connection: Connection,
+    manner: Manner,
+    mut luck: SeedStream,
+) {
+    member.sleep(Duration::from_millis(draw(&mut luck, 300) >> draw(&mut luck, 8))).await;
+    match manner {
+        Manner::Silent => return,
+        Manner::Leaves => return connection.close(0),
+        Manner::Rejects => return drop(connection.reject(7, "no")),
+        Manner::Slow => member.sleep(Duration::from_millis(4500 + draw(&mut luck, 600))).await,
+        Manner::Polite | Manner::Talks | Manner::ChangesItsMind => {}
+    }
+    let token = luck.next_u64();
+    let greets = connection.handshake_send(&token.to_be_bytes()).is_ok();
+    while manner == Manner::Talks && connection.handshake_send(&token.to_be_bytes()).is_ok() {}
+    let Ok(Some(answer)) = connection.handshake_recv().await else { return };
+    let (Some(id), Ok(other), true) = (connection.id(), <[u8; 8]>::try_from(&answer[..]), greets) else {
+        return;
+    };
+    let other = u64::from_be_bytes(other);
+    lock(&register).ends.insert((member.place, member.life, id), (token, other));
+    member.sleep(Duration::from_millis(draw(&mut luck, 100) >> draw(&mut luck, 8))).await;
+    lock(&register).accepted.insert(token);
+    if manner == Manner::ChangesItsMind {
+        let _ = within(&**member.node.runtime(), Duration::ZERO, connection.finalize()).await;
+        return drop(connection.reject(8, "after all"));
+    }
+    match connection.finalize().await {
+        Ok(()) if !lock(&register).accepted.contains(&other) => {
+            member.referee().blame(BOTH, format!("node {} is ready with {}", member.place + 1, connection.peer_id()));
+        }
+        // It was too late.
+        Ok(()) | Err(HandshakeError::ConnectionLost(_) | HandshakeError::Closing | HandshakeError::Command(_)) => {}
+        Err(error) => member.referee().blame("a handshake can be made on an open connection", error.to_string()),
+    }
+}
+
+/// If the handshake is to blame for the end of the connection, there is none for as long as it is said.
+async fn stay_away(member: Member, connection: Connection) {
+    let peer = connection.peer_id();
+    let is_to_blame = matches!(
+        connection.closed().await,
+        CloseReason::HandshakeRejected { .. } | CloseReason::HandshakeRefused(_) | CloseReason::HandshakeTimeout
+    );
+    if !is_to_blame {
+        return;
+    }
+    // The node hears of it when the connection is closed, which takes as long as both ends take to say so, at most.
+    for wait in [2 * DRAIN, COOLING - 2 * DRAIN - Duration::from_millis(100)] {
+        member.sleep(wait).await;
+        // Who is gone for good is forgotten, and with it that it failed.
+        let is_known = member.partners().into_iter().any(|place| member.peer_at(place) == Some(peer));
+        let state = member.node.state(&peer);
+        let is_there = matches!(state, PeerState::Connected | PeerState::Established);
+        if is_known && is_there && !member.is_quiet() {
+            return member.referee().blame(COOLDOWN, format!("{peer} is {state:?} on node {}", member.place + 1));
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Requests with deadlines between nodes that lose each other, are slow to answer and quick to give up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use septa_core::{PeerId, ProtocolId, SeedStream};
+use septa_driver::{
+    Requests,
+    requests::{Config, Refusal, Request, RequestError, RequestOptions, RequestsError, Watermarks},
+};
+
+use super::{
+    exchange::fill,
+    party::{Manners, Member, Party, draw, draw_length, lock},
+    waiting::within,
+};
+use crate::{
+    Failed, Menu, Run, Scenario,
+    plan::FaultKind::{Crash, Fin, Partition, Reset, SpuriousWakes, Stall},
+};
+
+const DEADLINE: &str = "a request ends by its deadline";
+const BELONGS: &str = "an answer belongs to its request";
+const ONCE: &str = "a request is asked once, by whoever it says, and of whom it was for";
+const HONEST: &str = "an honest peer breaks no rule";
+
+/// Longest request and answer.
+const MAX_LEN: u64 = 4000;
+/// Those that ask one peer at once, in each mode.
+const ASKERS: usize = 3;
+/// Place (4 bytes), life (4 bytes), number (8 bytes).
+const HEAD: usize = 16;
+
+pub(super) struct Asked;
+
+impl Scenario for Asked {
+    fn name(&self) -> &str {
+        "requests"
+    }
+
+    fn nodes(&self) -> u32 {
+        3
+    }
+
+    fn menu(&self, nodes: u32) -> Menu {
+        let hosts: Vec<NonZeroU32> = (1..=nodes).filter_map(NonZeroU32::new).collect();
+        let pairs = hosts.iter().flat_map(|one| hosts.iter().map(move |other| (*one, *other)));
+        Menu {
+            length: Duration::from_secs(30),
+            faults: vec![Stall, Partition, Reset, Fin, Crash, SpuriousWakes],
+            most: 8,
+            pairs: pairs.filter(|(one, other)| one < other).collect(),
+            hosts: hosts.clone(),
+            links: true,
+        }
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let nodes = run.nodes as usize;
+        let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
+        let mut manners = Manners::new(pairs.filter(|(one, other)| one != other).collect());
+        manners.exchange_every = Duration::from_secs(3);
+        // That of all requests, each way.
+        manners.lasting_streams = 2;
+        let office =
+            Arc::new(Office { desks: (0..nodes).map(|_| Mutex::default()).collect(), books: Mutex::default() });
+        let begun = office.clone();
+        manners.pastime = Arc::new(move |member| begin(&begun, &member));
+        let looked_at = office.clone();
+        run.simulation.add_invariant("requests keep within their limits", 200, move |_| {
+            looked_at.desks().try_for_each(|desk| desk.within_limits())
+        });
+        run.simulation.set_max_steps(100_000_000);
+        let party = Party::start(run, manners);
+        run.chaos()?;
+        party.come_together()?;
+        office.answers(run)?;
+        party.come_to_rest()?;
+        run.comes("nothing is asked any more", Duration::from_secs(10), || office.is_at_rest())?;
+        party.shut_down()
+    }
+}
+
+/// How requests are laid on streams.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Mode {
+    Multiplexed,
+    Exchange,
+}
+
+const MODES: [Mode; 2] = [Mode::Multiplexed, Mode::Exchange];
+
+/// Whoever asks, in which life, of whom, and how.
+type Route = (usize, u32, PeerId, Mode);
+
+/// The requests of the latest life of each node, and what became of them.
+struct Office {
+    desks: Vec<Mutex<Vec<Desk>>>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// Who asks, and of whom, by the place, life and number of the request.
+    begun: BTreeMap<(u32, u32, u64), (PeerId, PeerId)>,
+    /// Those that have come to whom they were for.
+    asked: BTreeSet<(u32, u32, u64)>,
+    answered: BTreeMap<Route, u64>,
+    under_way: BTreeMap<(usize, u32), usize>,
+}
+
+#[derive(Clone)]
+struct Desk {
+    member: Member,
+    mode: Mode,
+    requests: Requests,
+    options: RequestOptions,
+}
+
+impl Office {
+    fn desks(&self) -> impl Iterator<Item = Desk> {
+        self.desks.iter().flat_map(|desks| lock(desks).clone())
+    }
+
+    /// Everybody gets answers from everybody.
+    fn answers(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let answered = |route: &Route| lock(&self.books).answered.get(route).copied().unwrap_or(0);
+        let routes = self.desks().flat_map(|desk| {
+            let partners = desk.member.partners().into_iter();
+            let peers: Vec<PeerId> = partners.filter_map(|place| desk.member.peer_at(place)).collect();
+            peers.into_iter().map(move |peer| (desk.member.place, desk.member.life, peer, desk.mode))
+        });
+        let before: Vec<(Route, u64)> = routes.map(|route| (route, answered(&route))).collect();
+        // A peer that did not take a stream is left alone for a minute at most.
+        run.comes("requests are answered", Duration::from_secs(65), || {
+            match before.iter().find(|(route, count)| answered(route) < count + 3) {
+                Some((route, count)) => Err(format!("{} were on {route:?}", answered(route) - count)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn is_at_rest(&self) -> Result<(), String> {
+        for desk in self.desks() {
+            let name = format!("node {}, {:?}", desk.member.place + 1, desk.mode);
+            let under_way = lock(&self.books).under_way.get(&(desk.member.place, desk.member.life)).copied();
+            if under_way.is_some_and(|count| count > 0) || desk.requests.answering() > 0 {
+                return Err(format!("{name}: asks {under_way:?}, answers {}", desk.requests.answering()));
+            }
+            for peer in desk.member.partners().into_iter().filter_map(|place| desk.member.peer_at(place)) {
+                if let Some(asks) = desk.requests.stats(&peer)
+                    && (asks.pending, asks.waiting, asks.queued_messages, asks.queued_bytes) != (0, 0, 0, 0)
+                {
+                    return Err(format!("{name}: {asks:?}"));
+                }
+                if let Some(answers) = desk.requests.answering_stats(&peer)
+                    && (answers.answering, answers.waiting, answers.queued_messages) != (0, 0, 0)
+                {
+                    return Err(format!("{name}: {answers:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Desk {
+    fn within_limits(&self) -> Result<(), String> {
+        let (options, config) = (&self.options, &self.options.config);
+        for peer in self.member.partners().into_iter().filter_map(|place| self.member.peer_at(place)) {
+            let asks = self.requests.stats(&peer).unwrap_or_default();
+            let counts = [
+                ("pending", asks.pending, config.max_pending),
+                ("waiting", asks.waiting, config.max_waiting),
+                ("answering", self.requests.answering(), options.max_answering_in_all),
+            ];
+            if let Some((what, count, limit)) = counts.iter().find(|(_, count, limit)| count > limit) {
+                return Err(format!("node {}, {:?}: {count} {what} of {limit}", self.member.place + 1, self.mode));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Books {
+    fn begin(&mut self, member: &Member, number: u64, to: PeerId) {
+        let key = (u32::try_from(member.place).unwrap_or(u32::MAX), member.life, number);
+        self.begun.insert(key, (member.node.peer_id(), to));
+        *self.under_way.entry((member.place, member.life)).or_default() += 1;
+    }
+
+    fn end(&mut self, member: &Member) {
+        self.under_way.entry((member.place, member.life)).and_modify(|count| *count -= 1);
+    }
+
+    /// A request has come to `to`.
+    fn ask(&mut self, from: PeerId, to: PeerId, body: &[u8]) -> Result<(), String> {
+        let key = read(body).ok_or_else(|| format!("{} bytes that nobody has asked", body.len()))?;
+        match self.begun.get(&key) {
+            Some(ends) if *ends == (from, to) => {}
+            ends => return Err(format!("{key:?} came from {from} to {to}, and was begun by {ends:?}")),
+        }
+        if self.asked.insert(key) { Ok(()) } else { Err(format!("{key:?} came twice to {to}")) }
+    }
+}
+
+/// Small limits, other ones for each life.
+fn tiny(luck: &mut SeedStream) -> RequestOptions {
+    let mut up_to = |most: u64| 1 + draw(luck, most) as usize;
+    let (high_messages, high_bytes) = (1 + up_to(4), 1 + up_to(8000));
+    RequestOptions {
+        config: Config {
+            max_message_len: MAX_LEN as usize,
+            watermarks: Watermarks {
+                high_messages,
+                low_messages: up_to(high_messages as u64 - 1) - 1,
+                high_bytes,
+                low_bytes: up_to(high_bytes as u64 - 1) - 1,
+            },
+            max_pending: up_to(4),
+            max_answering: up_to(3),
+            max_held: up_to(4),
+            max_held_bytes: up_to(8000),
+            max_waiting: up_to(ASKERS as u64),
+        },
+        max_answering_in_all: up_to(4),
+        max_received_bytes: up_to(8000),
+        max_received_bytes_in_all: up_to(16_000),
+        max_waiting_streams: up_to(4),
+        read_timeout: Duration::from_secs(2),
+        ..RequestOptions::default()
+    }
+}
+
+fn open(member: &Member, mode: Mode, options: RequestOptions) -> Result<Requests, RequestsError> {
+    match mode {
+        Mode::Multiplexed => member.node.requests("sim", options),
+        Mode::Exchange => member.node.exchanges(ProtocolId::from_static("/septa/sim/request/1"), options),
+    }
+}
+
+fn begin(office: &Arc<Office>, member: &Member) {
+    lock(&office.desks[member.place]).clear();
+    for mode in MODES {
+        let options = tiny(&mut member.node.runtime().seed().public_stream());
+        // Unless it was shut down meanwhile.
+        let Ok(requests) = open(member, mode, options.clone()) else { return };
+        let desk = Desk { member: member.clone(), mode, requests, options };
+        lock(&office.desks[member.place]).push(desk.clone());
+        for partner in member.partners() {
+            for asker in 0..ASKERS {
+                let luck = member.node.runtime().seed().public_stream();
+                // No two askers of a life have a number in common.
+                let first = (((mode as usize * 256 + partner) * ASKERS + asker) as u64) << 32;
+                member.spawn("asker", ask(office.clone(), desk.clone(), partner, first, luck));
+            }
+        }
+        let luck = member.node.runtime().seed().public_stream();
+        member.spawn("answerer", answer(office.clone(), desk, luck));
+    }
+}
+
+/// Asks, and gives up at random.
+async fn ask(office: Arc<Office>, desk: Desk, partner: usize, first: u64, mut luck: SeedStream) {
+    let Desk { member, mode, requests, .. } = &desk;
+    let (runtime, referee) = (&**member.node.runtime(), member.referee());
+    let mut number = first;
+    while !member.is_quiet() {
+        member.sleep(Duration::from_millis(1 + draw(&mut luck, 500))).await;
+        let Some(peer) = member.peer_at(partner) else { continue };
+        let timeout = Duration::from_millis(5000 >> draw(&mut luck, 8));
+        let patience = if draw(&mut luck, 4) == 0 { timeout / 4 } else { 2 * timeout };
+        let body = write(member, number, draw_length(&mut luck, MAX_LEN) as usize);
+        let begin = runtime.now();
+        lock(&office.books).begin(member, number, peer);
+        let outcome = within(runtime, patience, requests.request(peer, &body, timeout)).await;
+        lock(&office.books).end(member);
+        let took = runtime.now().saturating_duration_since(begin);
+        if took > timeout {
+            referee.blame(DEADLINE, format!("{took:?} of {timeout:?}, with {outcome:?}"));
+        }
+        match outcome {
+            Some(Ok(found)) if found != answer_to(&body, peer) => {
+                referee.blame(BELONGS, format!("{} bytes came from {peer} for number {number:x}", found.len()));
+            }
+            Some(Ok(_)) => {
+                let route = (member.place, member.life, peer, *mode);
+                *lock(&office.books).answered.entry(route).or_default() += 1;
+            }
+            Some(Err(RequestError::Refused { why: Refusal::Reason(reason), .. })) if *reason != *no(number) => {
+                // That of the node itself, when it shuts down or nobody wants to answer.
+                if reason.starts_with(NO) {
+                    referee.blame(BELONGS, format!("{peer} refuses number {number:x} with {reason:?}"));
+                }
+            }
+            Some(Err(error @ (RequestError::Violation { .. } | RequestError::TooLong { .. }))) => {
+                referee.blame(HONEST, error.to_string());
+            }
+            _ => {}
+        }
+        number += 1;
+    }
+}
+
+/// Takes requests, and is slow to answer, or does not.
+async fn answer(office: Arc<Office>, desk: Desk, mut luck: SeedStream) {
+    let Desk { member, requests, .. } = &desk;
+    let own = member.node.peer_id();
+    while let Some(request) = requests.next().await {
+        if let Err(why) = lock(&office.books).ask(request.peer(), own, request.body()) {
+            return member.referee().blame(ONCE, why);
+        }
+        let reply = answer_to(request.body(), own);
+        let slowness = match draw(&mut luck, 16) {
+            _ if member.is_healed() => 0,
+            0 => 8000,
+            1..=4 => 300,
+            _ => 0,
+        };
+        match draw(&mut luck, 8) {
+            0 => drop(request),
+            1 => refuse(request),
+            _ if slowness == 0 => drop(request.respond(&reply)),
+            _ => {
+                let pause = Duration::from_millis(draw(&mut luck, slowness));
+                let member = member.clone();
+                let respond = async move {
+                    member.sleep(pause).await;
+                    let _ = request.respond(&reply);
+                };
+                desk.member.spawn("slow answer", respond);
+            }
+        }
+        if draw(&mut luck, 40) == 0 && !member.is_healed() {
+            member.sleep(Duration::from_millis(draw(&mut luck, 3000))).await;
+        }
+    }
+}
+
+fn refuse(request: Request) {
+    let Some((.., number)) = read(request.body()) else { return };
+    let _ = request.refuse(&no(number));
+}
+
+const NO: &str = "not number ";
+
+fn no(number: u64) -> String {
+    format!("{NO}{number:x}")
+}
+
+/// A request of this length, or a little longer if it must be.
+fn write(member: &Member, number: u64, length: usize) -> Vec<u8> {
+    let mut body = vec![0; length.max(HEAD)];
+    body[..4].copy_from_slice(&u32::try_from(member.place).unwrap_or(u32::MAX).to_be_bytes());
+    body[4..8].copy_from_slice(&member.life.to_be_bytes());
+    body[8..HEAD].copy_from_slice(&number.to_be_bytes());
+    fill(hash(&body[..HEAD]), 0, &mut body[HEAD..]);
+    body
+}
+
+fn read(body: &[u8]) -> Option<(u32, u32, u64)> {
+    let head: &[u8; HEAD] = body.first_chunk()?;
+    let mut rest = vec![0; body.len() - HEAD];
+    fill(hash(head), 0, &mut rest);
+    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    (rest == body[HEAD..]).then_some((word(0), word(4), u64::from(word(8)) << 32 | u64::from(word(12))))
+}
+
+/// What nobody answers to anything else, and nobody else to this.
+fn answer_to(body: &[u8], answerer: PeerId) -> Vec<u8> {
+    let key = hash(body) ^ hash(&answerer.as_bytes());
+    let mut answer = vec![0; usize::try_from(key % (MAX_LEN >> (key >> 32 & 7))).unwrap_or(0).max(8)];
+    fill(key, 0, &mut answer);
+    answer
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
