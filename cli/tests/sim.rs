@@ -94,6 +94,18 @@ fn a_plan_is_replayed_and_one_that_fails_ends_with_1() {
 }
 
 #[test]
+fn a_report_shows_the_run_and_changes_nothing_in_it() {
+    let (page, plan) =
+        (file("page.html", ""), file("shown.plan", "scenario nat\nseed 3\nheal 5s\nat 1s reset 1-2 after=0\n"));
+    let plain = seeds(&["--plan", &plan]);
+    assert_eq!(plain, seeds(&["--plan", &plan, "--report", &page]));
+    let html = fs::read_to_string(&page).unwrap();
+    for part in ["<!doctype html>", "node 4", "reset 1-2 after=0", plain[0]["hash"].as_str().unwrap()] {
+        assert!(html.contains(part), "{part} is not in the page");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_ends_with_2_and_says_what_to_write() {
     let nameless = file("nameless.plan", "seed 3\n");
     let broken = file("broken.plan", "scenario restart\nseed x\n");

@@ -9,7 +9,9 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use septa_sim::{Campaign, Failure as Found, Outcome, Scenario, Summary, plan::Plan, play, suite};
+use septa_sim::{
+    Campaign, Failure as Found, Outcome, Scenario, Summary, plan::Plan, plan_of, play, play_recorded, suite,
+};
 use serde_json::{Value, json};
 
 use self::summary::{Row, Table};
@@ -32,16 +34,22 @@ pub(crate) fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(file) = &args.plan {
-        return replay(file, output);
+        return replay(args, file, output);
     }
     let scenarios = chosen(&args.scenario)?;
     let limit = args.minutes.map(|minutes| seconds(minutes * 60.0)).transpose()?;
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let mut table = Table::default();
     let mut failed = Vec::new();
+    // The first run that failed, or else the first of all.
+    let mut shown: Option<(&dyn Scenario, Plan)> = None;
     for scenario in &scenarios {
         let (row, found) = campaign(&**scenario, args, deadline, output);
         let idle = row.summary.never_fired();
+        if failed.is_empty() && (found.is_some() || shown.is_none()) {
+            let first = || plan_of(&**scenario, args.seeds.start, args.nodes);
+            shown = Some((&**scenario, found.as_ref().map_or_else(first, |found| found.smallest.plan.clone())));
+        }
         if let Some(found) = found {
             failed.push(scenario.name().to_owned());
             output.note(&found);
@@ -54,6 +62,9 @@ pub(crate) fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         table.add(row);
     }
     output.note(&table);
+    if let (Some(file), Some((scenario, plan))) = (&args.report, shown) {
+        write_report(file, scenario, &plan)?;
+    }
     if failed.is_empty() {
         Ok(())
     } else {
@@ -131,7 +142,7 @@ fn describe(outcome: &Outcome, real: Duration) -> Value {
     })
 }
 
-fn replay(file: &Path, output: Output) -> Result<(), Failure> {
+fn replay(args: &SimArgs, file: &Path, output: Output) -> Result<(), Failure> {
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::new(format_args!("cannot read {}: {error}", file.display()), "check the path"))?;
     let plan: Plan = text.parse().map_err(|error| Failure::usage(format_args!("{}: {error}", file.display())))?;
@@ -143,6 +154,9 @@ fn replay(file: &Path, output: Output) -> Result<(), Failure> {
     let outcome = play(&*scenario, &plan);
     let real = began.elapsed();
     output.json_only(|| describe(&outcome, real));
+    if let Some(file) = &args.report {
+        write_report(file, &*scenario, &plan)?;
+    }
     let mut summary = Summary::default();
     summary.add(&outcome);
     let mut table = Table::default();
@@ -162,6 +176,11 @@ fn report_failure(found: &Found, args: &SimArgs, output: Output) -> Result<(), F
         output.note(format_args!("the plan is in {0}; replay it with: septa sim --plan {0}", file.display()));
     }
     Ok(())
+}
+
+/// Plays once more to see it: what is recorded changes nothing.
+fn write_report(file: &Path, scenario: &dyn Scenario, plan: &Plan) -> Result<(), Failure> {
+    write(file, &play_recorded(scenario, plan).1.to_html())
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
