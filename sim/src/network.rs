@@ -196,6 +196,11 @@ impl Network {
         })
     }
 
+    /// What plans were to do to connections later does not happen.
+    pub(crate) fn call_off(&self) {
+        self.pipes(|_| true).iter().for_each(|pipe| with(pipe, |pipe| pipe.call_off()));
+    }
+
     /// The next accepts on `addr` fail with `kind`, `count` times.
     pub(crate) fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) {
         let waker = self.lock(|state| {

@@ -276,6 +276,15 @@ impl Pipe {
         self.is_reset_planned = true;
     }
 
+    /// No plan does anything to what comes from now on.
+    pub(crate) fn call_off(&mut self) {
+        self.tampers.clear();
+        self.swallows = 0;
+        if std::mem::take(&mut self.is_reset_planned) {
+            self.reset_after = self.options.reset_after;
+        }
+    }
+
     /// Tells whether the reset that is due now is one that a plan has asked for, and counts that.
     pub(crate) fn count_reset(&mut self) {
         if std::mem::take(&mut self.is_reset_planned) {

@@ -92,7 +92,7 @@ impl Player {
             state.active.clone()
         });
         active.iter().for_each(|timed| self.end(timed));
-        self.world.upgrade().into_iter().for_each(|world| world.call_off_tears());
+        self.world.upgrade().into_iter().for_each(|world| world.call_off());
     }
 
     fn begin(self: &Arc<Self>, timed: &Timed) {

@@ -170,8 +170,9 @@ impl World {
         }
     }
 
-    /// What was not torn yet is not torn any more.
-    pub(crate) fn call_off_tears(&self) {
+    /// What plans were to do later, to connections or to what is stored, does not happen.
+    pub(crate) fn call_off(&self) {
+        self.network.call_off();
         let waiting = self.lock(|state| std::mem::take(&mut state.tears));
         for machine in waiting.keys().filter_map(|host| self.find_machine(*host)) {
             machine.storage.tear_no_more();

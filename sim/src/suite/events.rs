@@ -1,17 +1,22 @@
 //! What a node says of its connections, and whether that can be.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, time::Duration};
 
 use septa_core::{
-    ConnectionId,
+    PeerId,
+    connection::{CloseReason, ProtocolError, codes::connection as codes},
     node::{Event, PeerState},
+    noise,
 };
 use septa_driver::node::Subscription;
 
 use super::party::Member;
-use crate::{Journal, Referee};
+use crate::Journal;
 
 const ONE_CLOSED: &str = "exactly one Closed for each connection";
+const LASTING: &str = "when all is well, connections last";
+const DECIDES: &str = "of two connections the side with the larger peer id chooses";
+const ACCUSED: &str = "nobody who keeps the rules is accused of breaking them";
 
 /// Watches a node to its end.
 pub(super) async fn watch(
@@ -21,25 +26,63 @@ pub(super) async fn watch(
     on_event: &(dyn Fn(&Member, &Event) + Send + Sync),
 ) {
     let (node, referee) = (&member.node, member.referee());
-    let mut open = BTreeSet::new();
+    let mut open = BTreeMap::new();
     while let Some(event) = events.next().await {
         note(journal, &event);
-        judge(&mut open, &event, referee);
         on_event(member, &event);
+        let now = node.runtime().now();
+        let is_wrong = match &event {
+            Event::Opened { connection, peer, .. } => {
+                set_witnesses(member, peer);
+                open.insert(*connection, now).is_some()
+            }
+            Event::Closed { connection, was_open, peer, reason, .. } => {
+                let since = open.remove(connection);
+                if let (Some(since), Some(peer)) = (since, peer) {
+                    judge(member, peer, reason, now.saturating_duration_since(since));
+                }
+                since.is_some() != *was_open
+            }
+            _ => false,
+        };
+        if is_wrong {
+            referee.blame(ONE_CLOSED, format!("{event:?}"));
+        }
     }
     if events.lost_events() == 0 && !open.is_empty() {
         referee.blame(ONE_CLOSED, format!("{:?} ended with {} connections open", node.peer_id(), open.len()));
     }
 }
 
-fn judge(open: &mut BTreeSet<ConnectionId>, event: &Event, referee: &Referee) {
-    let (connection, is_as_it_must_be) = match event {
-        Event::Opened { connection, .. } => (connection, open.insert(*connection)),
-        Event::Closed { connection, was_open, .. } => (connection, open.remove(connection) == *was_open),
+/// Whether a connection that was open for so long may have ended so.
+fn judge(member: &Member, peer: &PeerId, reason: &CloseReason, lasted: Duration) {
+    let invariant = match reason {
+        CloseReason::Protocol(error) if member.knows(peer) && is_unjust(error, member.is_tampered()) => ACCUSED,
+        CloseReason::Remote { code: codes::SUPPLANTED }
+            if member.node.peer_id() > *peer && member.is_punctual() && lasted < member.half_of_settling() =>
+        {
+            DECIDES
+        }
+        _ if member.is_well() && member.is_there(peer) => LASTING,
         _ => return,
     };
-    if !is_as_it_must_be {
-        referee.blame(ONE_CLOSED, format!("{connection:?}: {event:?}"));
+    member.referee().blame(invariant, format!("{} has lost {peer}: {reason}", member.node.peer_id()));
+}
+
+/// Two wait for the end of the connection and must both hear of it: their tasks are not to outlive the node.
+fn set_witnesses(member: &Member, peer: &PeerId) {
+    for connection in std::iter::repeat_n(member.node.connection(peer), 2).flatten() {
+        member.spawn("witness", async move { drop(connection.closed().await) });
+    }
+}
+
+/// Of nodes that keep the rules. Noise lets nothing pass that was changed; and at the address of a node that has come back
+/// as another one, its peers find somebody else.
+fn is_unjust(error: &ProtocolError, is_tampered: bool) -> bool {
+    match error {
+        ProtocolError::Yamux(_) => true,
+        ProtocolError::Noise(noise::Error::WrongPeer { .. }) => false,
+        _ => !is_tampered,
     }
 }
 

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use septa_core::ProtocolId;
-use septa_driver::{ReadError, Stream, WriteError, runtime::Runtime};
+use septa_driver::{ReadError, Stream, WriteError, node::OpenError, runtime::Runtime};
 
 use super::waiting::sleep;
 use crate::Referee;
@@ -23,19 +23,16 @@ pub(super) const WHOLE: &str = "a stream that ends cleanly was delivered whole";
 const PIECE: usize = 20_000;
 
 /// A stream ended before its exchange did. That is what faults are for.
-#[derive(Debug)]
-pub(super) struct Interrupted;
-
-impl From<ReadError> for Interrupted {
-    fn from(_: ReadError) -> Self {
-        Self
-    }
-}
-
-impl From<WriteError> for Interrupted {
-    fn from(_: WriteError) -> Self {
-        Self
-    }
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Interrupted {
+    #[error("no stream: {0}")]
+    Open(#[from] OpenError),
+    #[error("reading: {0}")]
+    Read(#[from] ReadError),
+    #[error("writing: {0}")]
+    Write(#[from] WriteError),
+    #[error("it ended early")]
+    Short,
 }
 
 /// Sends so many bytes and waits for the answer.
@@ -63,13 +60,28 @@ pub(super) async fn send(stream: &mut Stream, key: u64, length: u64, referee: &R
     Ok(())
 }
 
-/// Takes what one [`send`] sends, with a pause behind each piece, and answers.
+/// Writes all that [`send`] sends, as far as there is room for it, and waits for nothing.
+pub(super) async fn write(stream: &mut Stream, key: u64, length: usize) -> Result<(), Interrupted> {
+    let mut bytes = [key.to_be_bytes(), (length as u64).to_be_bytes()].concat();
+    bytes.resize(16 + length, 0);
+    fill(key, 0, &mut bytes[16..]);
+    stream.write_chunk(&mut bytes.into()).await?;
+    Ok(stream.finish()?)
+}
+
+/// What one [`send`] or [`write`] has sent, whole.
+pub(super) struct Received {
+    pub(super) key: u64,
+    length: u64,
+}
+
+/// Takes what one [`send`] sends, with a pause behind each piece.
 pub(super) async fn receive(
     stream: &mut Stream,
     runtime: &dyn Runtime,
     pause: Duration,
     referee: &Referee,
-) -> Result<(), Interrupted> {
+) -> Result<Received, Interrupted> {
     let mut head = Vec::with_capacity(16);
     let mut received = 0;
     while let Some(chunk) = stream.read_chunk().await? {
@@ -85,15 +97,22 @@ pub(super) async fn receive(
         }
     }
     match read_head(&head) {
-        Some((key, length)) if received != length => {
+        Some((key, length)) if received == length => Ok(Received { key, length }),
+        Some((key, length)) => {
             referee.blame(WHOLE, format!("of {length} bytes with key {key:x} came {received}"));
+            Err(Interrupted::Short)
         }
-        None => referee.blame(WHOLE, format!("of the head came {} bytes", head.len())),
-        Some(_) => {}
+        None => {
+            referee.blame(WHOLE, format!("of the head came {} bytes", head.len()));
+            Err(Interrupted::Short)
+        }
     }
-    stream.send(&received.to_be_bytes()).await?;
-    stream.finish()?;
-    Ok(())
+}
+
+/// Tells the sender.
+pub(super) async fn answer(stream: &mut Stream, received: &Received) -> Result<(), Interrupted> {
+    stream.send(&received.length.to_be_bytes()).await?;
+    Ok(stream.finish()?)
 }
 
 fn read_head(head: &[u8]) -> Option<(u64, u64)> {

@@ -29,7 +29,11 @@ pub(super) fn all() -> Vec<Box<dyn Scenario>> {
             faults: &[Partition, Stall],
             most: 8,
             length: Duration::from_secs(40),
-            adapt: |_| {},
+            // Some fill a window more than once.
+            adapt: |manners| {
+                manners.exchange_every = Duration::from_secs(2);
+                manners.exchange_bytes = 600_000;
+            },
         }),
         Box::new(Network {
             name: "simultaneous-dial",
@@ -150,7 +154,7 @@ impl Scenario for Network {
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut manners = Manners::new(self.shape.wishes(run.nodes as usize));
         (self.adapt)(&mut manners);
-        run.simulation.set_max_steps(100_000_000);
+        run.simulation.set_max_steps(20_000_000);
         let party = Party::start(run, manners);
         run.chaos()?;
         party.settle()

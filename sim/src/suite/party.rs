@@ -25,13 +25,31 @@ use super::{
     exchange::{self, EXCHANGE},
     waiting::{sleep, within},
 };
-use crate::{Boot, Failed, Referee, Run};
+use crate::{
+    Boot, Failed, Referee, Run,
+    plan::{Fault, FaultKind},
+};
 
 pub(super) const PORT: u16 = 4001;
 /// How long a node may take to shut down.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// Exchanges that one node has under way at once.
 const MAX_EXCHANGES: u64 = 4;
+/// Longer than any exchange may take: whoever loses patience has seen a stream that hangs.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Every link carries so many bytes a second.
+const LEAST_BANDWIDTH: u64 = 100_000;
+/// Pings have gone both ways on each connection, and those that got no answer are over.
+const PINGED: Duration = Duration::from_secs(40);
+/// Bytes that are exchanged with nothing beside them, less than half a window, and how long that may take.
+const ALONE: u64 = 60_000;
+const ALONE_TAKES: Duration = Duration::from_secs(5);
+/// How long everything rests in the end.
+const REST: Duration = Duration::from_secs(60);
+/// Bytes that a node writes just before it shuts down: some records.
+const LAST_WORDS: usize = 40_000;
+
+const ENDS_WELL: &str = "an exchange that begins when all is well ends well";
 
 /// How the nodes of a party are made, and what they do.
 #[derive(Clone)]
@@ -81,6 +99,15 @@ impl Manners {
         }
     }
 
+    /// How long an exchange may take when all is well and others go on beside it.
+    fn longest_exchange(&self, length: u64) -> Duration {
+        if !self.pause.is_zero() {
+            return PATIENCE;
+        }
+        let under_way = Duration::from_secs(8);
+        under_way + Duration::from_secs(2 * MAX_EXCHANGES * length / LEAST_BANDWIDTH)
+    }
+
     /// How long after everything is well again a pair that wants each other may take to talk: an effort that has just
     /// begun in vain ends, the longest backoff passes, and another one ends well.
     pub(super) fn reconnect_bound(&self) -> Duration {
@@ -104,12 +131,40 @@ pub(super) struct Party<'r> {
 struct Shared {
     manners: Manners,
     members: Vec<Mutex<Option<Node>>>,
+    /// Bytes are changed on their way.
+    is_tampered: bool,
+    /// Nothing is held up, and every clock goes.
+    is_punctual: bool,
     /// Nothing goes wrong any more.
     is_healed: AtomicBool,
+    /// All who want each other have one connection, and nobody is to lose it.
+    is_well: AtomicBool,
     /// The scenario wants to see whether everything comes to rest.
     is_quiet: AtomicBool,
+    /// Exchanges, by those who began them.
+    under_way: AtomicU64,
     finished: AtomicU64,
+    /// The keys of what came whole.
+    arrived: Mutex<BTreeSet<u64>>,
+    /// All who have lived here.
+    known: Mutex<BTreeSet<PeerId>>,
     referee: Referee,
+}
+
+/// An exchange, until it ends or its host does.
+struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl<'r> Party<'r> {
@@ -119,9 +174,15 @@ impl<'r> Party<'r> {
         let shared = Arc::new(Shared {
             manners,
             members,
+            is_punctual: run.plan.faults.iter().all(|timed| !delays(timed.fault.kind())),
+            is_tampered: run.plan.faults.iter().any(|timed| matches!(timed.fault, Fault::Tamper { .. })),
             is_healed: AtomicBool::new(false),
+            is_well: AtomicBool::new(false),
             is_quiet: AtomicBool::new(false),
+            under_way: AtomicU64::new(0),
             finished: AtomicU64::new(0),
+            arrived: Mutex::default(),
+            known: Mutex::default(),
             referee,
         });
         let hosts = (0..run.nodes).map(|place| {
@@ -159,6 +220,17 @@ impl<'r> Party<'r> {
         self.run.comes("one connection to each wanted peer", bound, || {
             self.pairs().try_for_each(|pair| self.is_settled(pair))
         })?;
+        // What was on its way when the last fault ended has come.
+        self.exchanges_end_well(bound)?;
+        if self.shared.is_tampered {
+            // What was changed and has not been looked at is found when the next ping comes.
+            self.run.simulation.run_for(PINGED)?;
+        }
+        self.shared.is_well.store(true, Ordering::Relaxed);
+        self.exchanges_end_well(bound)
+    }
+
+    fn exchanges_end_well(&self, bound: Duration) -> Result<(), Failed> {
         let before = self.shared.finished.load(Ordering::Relaxed);
         self.run.comes("exchanges end well", bound, || match self.shared.finished.load(Ordering::Relaxed) - before {
             done if done > self.hosts.len() as u64 => Ok(()),
@@ -169,7 +241,43 @@ impl<'r> Party<'r> {
     /// Nobody begins anything any more, and what is under way ends.
     pub(super) fn come_to_rest(&self) -> Result<(), Failed> {
         self.shared.is_quiet.store(true, Ordering::Relaxed);
-        self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())
+        self.run.comes("all exchanges end", Duration::from_secs(60), || {
+            match self.shared.under_way.load(Ordering::Relaxed) {
+                0 => Ok(()),
+                count => Err(format!("{count} are under way")),
+            }
+        })?;
+        self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())?;
+        // Long enough for a forgotten timer to strike.
+        self.run.simulation.run_for(REST)?;
+        self.exchange_alone()
+    }
+
+    /// With nothing else that could wake anybody, exchanges take no longer than the links ask for.
+    fn exchange_alone(&self) -> Result<(), Failed> {
+        let wish = "an exchange with nothing beside it is quick";
+        if !self.shared.manners.pause.is_zero() {
+            return Ok(());
+        }
+        for place in 0..self.hosts.len() {
+            let Some((_, other)) = self.pairs().find(|(one, _)| *one == place) else { continue };
+            let (Some(node), Some(peer)) = (self.node(place), self.node(other).map(|node| node.peer_id())) else {
+                continue;
+            };
+            let exchange = async {
+                let mut stream = node.open_stream(&peer, &[EXCHANGE]).await?;
+                exchange::send(&mut stream, place as u64, ALONE, &self.shared.referee).await
+            };
+            let outcome = self.run.simulation.block_on(within(&**node.runtime(), ALONE_TAKES, exchange))?;
+            let why = match outcome {
+                Some(Ok(())) => continue,
+                Some(Err(error)) => error.to_string(),
+                None => format!("it takes longer than {ALONE_TAKES:?}"),
+            };
+            let why = format!("{ALONE} bytes from {} to {peer}: {why}", node.peer_id());
+            return Err(Failed::Unmet { wish: wish.to_owned(), why });
+        }
+        Ok(())
     }
 
     fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
@@ -212,9 +320,14 @@ impl<'r> Party<'r> {
 
     /// All shut down and nothing is left.
     pub(super) fn shut_down(&self) -> Result<(), Failed> {
+        self.shared.is_well.store(false, Ordering::Relaxed);
         let nodes: Vec<Node> = (0..self.hosts.len()).filter_map(|place| self.node(place)).collect();
-        for node in &nodes {
-            self.run.simulation.block_on(node.shutdown(SHUTDOWN))?;
+        for (place, node) in nodes.iter().enumerate() {
+            let listener = self.pairs().find(|(one, other)| *one == place && *other > place);
+            match listener.and_then(|(_, other)| self.node(other)) {
+                Some(listener) => self.shut_down_speaking(node, &listener.peer_id(), place as u64)?,
+                None => self.shut_down_in_time(node)?,
+            }
         }
         let tasks = || self.hosts.iter().map(|host| self.run.simulation.tasks_of(*host)).sum::<usize>();
         self.run.comes("no task outlives its node", Duration::from_secs(60), || match tasks() {
@@ -223,12 +336,46 @@ impl<'r> Party<'r> {
         })?;
         for node in &nodes {
             let stats = node.stats();
-            if (node.live_tasks(), stats.connections, stats.dialing, stats.queued) != (0, 0, 0, 0) {
+            let places = [stats.connections, stats.inbound, stats.pending_inbound, stats.dialing, stats.queued];
+            if node.live_tasks() != 0 || places != [0; 5] {
                 let why = format!("{} has {stats:?}", node.peer_id());
                 return Err(Failed::Unmet { wish: "a node that was shut down holds nothing".to_owned(), why });
             }
         }
         Ok(())
+    }
+}
+
+impl Party<'_> {
+    fn shut_down_in_time(&self, node: &Node) -> Result<(), Failed> {
+        let shutdown = within(&**node.runtime(), 2 * SHUTDOWN, node.shutdown(SHUTDOWN));
+        match self.run.simulation.block_on(shutdown)? {
+            Some(()) => Ok(()),
+            None => {
+                let why = format!("{} has {:?}", node.peer_id(), node.stats());
+                Err(Failed::Unmet { wish: "a shutdown ends in time".to_owned(), why })
+            }
+        }
+    }
+
+    /// Shuts a node down that has just written something, which arrives nevertheless.
+    fn shut_down_speaking(&self, node: &Node, listener: &PeerId, key: u64) -> Result<(), Failed> {
+        let speak = async {
+            let mut stream = node.open_stream(listener, &[EXCHANGE]).await.ok()?;
+            stream.negotiated().await.ok()?;
+            // Before the task of the connection has its turn.
+            exchange::write(&mut stream, key, LAST_WORDS).await.ok()?;
+            within(&**node.runtime(), 2 * SHUTDOWN, node.shutdown(SHUTDOWN)).await
+        };
+        let wish = "what is written before a shutdown arrives";
+        if self.run.simulation.block_on(speak)?.is_none() {
+            let why = format!("{} could not write to {listener} and shut down", node.peer_id());
+            return Err(Failed::Unmet { wish: wish.to_owned(), why });
+        }
+        self.run.comes(wish, Duration::from_secs(10), || match lock(&self.shared.arrived).contains(&key) {
+            true => Ok(()),
+            false => Err(format!("{listener} has not heard all of {}", node.peer_id())),
+        })
     }
 }
 
@@ -249,6 +396,7 @@ async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
     }
     let Ok(mut incoming) = node.accept(EXCHANGE) else { return };
     *lock(&shared.members[place]) = Some(node.clone());
+    lock(&shared.known).insert(node.peer_id());
 
     let member = Member { place, life: restarts, node: node.clone(), shared: shared.clone() };
     let (watching, events, on_event) = (member.clone(), node.events(), shared.manners.on_event.clone());
@@ -262,7 +410,11 @@ async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
         let mut stream = inbound.stream;
         let (shared, runtime) = (shared.clone(), runtime.clone());
         member.spawn("receiver", async move {
-            let _ = exchange::receive(&mut stream, &*runtime, shared.manners.pause, &shared.referee).await;
+            let received = exchange::receive(&mut stream, &*runtime, shared.manners.pause, &shared.referee).await;
+            if let Ok(received) = received {
+                lock(&shared.arrived).insert(received.key);
+                let _ = exchange::answer(&mut stream, &received).await;
+            }
         });
     }
 }
@@ -301,6 +453,36 @@ impl Member {
     /// Who lives at a place, or did last.
     pub(super) fn peer_at(&self, place: usize) -> Option<PeerId> {
         lock(&self.shared.members[place]).as_ref().map(Node::peer_id)
+    }
+
+    /// All who want each other have one connection, and nobody is to lose it.
+    pub(super) fn is_well(&self) -> bool {
+        self.shared.is_well.load(Ordering::Relaxed)
+    }
+
+    /// The peer lives in the party.
+    pub(super) fn is_there(&self, peer: &PeerId) -> bool {
+        (0..self.shared.members.len()).any(|place| self.peer_at(place).as_ref() == Some(peer))
+    }
+
+    /// The peer lives in the party, or has.
+    pub(super) fn knows(&self, peer: &PeerId) -> bool {
+        lock(&self.shared.known).contains(peer)
+    }
+
+    /// Bytes are changed on their way.
+    pub(super) fn is_tampered(&self) -> bool {
+        self.shared.is_tampered
+    }
+
+    /// Nothing is held up, and every clock goes.
+    pub(super) fn is_punctual(&self) -> bool {
+        self.shared.is_punctual
+    }
+
+    /// Half of the time after which a side closes what the other side should have closed.
+    pub(super) fn half_of_settling(&self) -> Duration {
+        self.shared.manners.config.settle_timeout / 2
     }
 
     /// Nothing goes wrong any more.
@@ -355,8 +537,11 @@ async fn begin_exchanges(member: Member) {
     let mut luck = node.runtime().seed().public_stream();
     let partners: Vec<usize> = member.wishes().collect();
     let under_way = Arc::new(AtomicU64::new(0));
-    while !member.is_quiet() {
+    loop {
         member.sleep(shared.manners.exchange_every).await;
+        if member.is_quiet() {
+            return;
+        }
         let Some(partner) = partners.get(draw(&mut luck, partners.len() as u64) as usize) else { return };
         let Some(peer) = member.peer_at(*partner) else { continue };
         if under_way.fetch_add(1, Ordering::Relaxed) >= MAX_EXCHANGES {
@@ -365,15 +550,26 @@ async fn begin_exchanges(member: Member) {
         }
         let (key, length) = (luck.next_u64(), draw_length(&mut luck, shared.manners.exchange_bytes));
         let (shared, node, under_way) = (shared.clone(), node.clone(), under_way.clone());
+        let of_all = UnderWay::new(shared.clone());
+        let is_well = member.is_well();
         member.spawn("sender", async move {
-            let patience = Duration::from_secs(60);
             let exchange = async {
-                let mut stream = node.open_stream(&peer, &[EXCHANGE]).await.ok()?;
-                exchange::send(&mut stream, key, length, &shared.referee).await.ok()
+                let mut stream = node.open_stream(&peer, &[EXCHANGE]).await?;
+                exchange::send(&mut stream, key, length, &shared.referee).await
             };
-            if within(&**node.runtime(), patience, exchange).await.flatten().is_some() {
-                shared.finished.fetch_add(1, Ordering::Relaxed);
+            let patience = if is_well { shared.manners.longest_exchange(length) } else { PATIENCE };
+            let why = match within(&**node.runtime(), patience, exchange).await {
+                Some(Ok(())) => {
+                    shared.finished.fetch_add(1, Ordering::Relaxed);
+                    None
+                }
+                Some(Err(error)) => Some(error.to_string()),
+                None => Some(format!("it takes longer than {patience:?}")),
+            };
+            if let Some(why) = why.filter(|_| is_well) {
+                shared.referee.blame(ENDS_WELL, format!("{length} bytes from {} to {peer}: {why}", node.peer_id()));
             }
+            drop(of_all);
             under_way.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -394,6 +590,13 @@ pub(super) fn draw_length(luck: &mut SeedStream, most: u64) -> u64 {
 pub(super) fn addr(place: usize) -> Multiaddr {
     let host = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
     Multiaddr::from_socket_addr((crate::network::ip_of(host, false), PORT).into())
+}
+
+fn delays(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Stall | FaultKind::Partition | FaultKind::ClockPause | FaultKind::ClockDrift | FaultKind::LateTimers
+    )
 }
 
 fn within_limits(node: &Node, limits: &Config) -> Result<(), String> {
