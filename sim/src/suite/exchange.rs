@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use septa_core::ProtocolId;
-use septa_driver::{ReadError, Stream, WriteError, node::OpenError, runtime::Runtime};
+use septa_driver::{OpenStreamError, ReadError, Stream, WriteError, node::OpenError, runtime::Runtime};
 
 use super::waiting::sleep;
 use crate::Referee;
@@ -27,6 +27,8 @@ const PIECE: usize = 20_000;
 pub(super) enum Interrupted {
     #[error("no stream: {0}")]
     Open(#[from] OpenError),
+    #[error("no protocol: {0}")]
+    Negotiate(#[from] OpenStreamError),
     #[error("reading: {0}")]
     Read(#[from] ReadError),
     #[error("writing: {0}")]

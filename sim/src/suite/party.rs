@@ -266,6 +266,9 @@ impl<'r> Party<'r> {
             };
             let exchange = async {
                 let mut stream = node.open_stream(&peer, &[EXCHANGE]).await?;
+                // The answer to the proposal would wake somebody, too.
+                stream.negotiated().await?;
+                sleep(&**node.runtime(), Duration::from_secs(1)).await;
                 exchange::send(&mut stream, place as u64, ALONE, &self.shared.referee).await
             };
             let outcome = self.run.simulation.block_on(within(&**node.runtime(), ALONE_TAKES, exchange))?;
