@@ -71,6 +71,8 @@ impl Checksum {
         blocks.iter().chain([&padded(rest)]).for_each(|block| sum.add(words(block)));
         sum.stir();
         let mask = sum.0;
+        // Or the first block, being masked with it, would take what the key and the nonce have done out of the sum again.
+        sum.stir();
         let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
         for block in blocks {
             sum.pass(direction, mask, block);
