@@ -45,7 +45,7 @@ impl Scenario for Transfer {
         let mut luck = run.simulation.draw_seed("pair").public_stream();
         let options = Options {
             streams: 1 + (luck.next_u64() % 4) as usize,
-            bytes: 1 + (luck.next_u64() % 100_000 >> (luck.next_u64() % 8)),
+            bytes: 1 + ((luck.next_u64() % 100_000) >> (luck.next_u64() % 8)),
             provider: run.plan.crypto.provider(),
             is_checked: true,
         };

@@ -72,7 +72,9 @@ fn judge(member: &Member, peer: &PeerId, reason: &CloseReason, lasted: Duration)
 /// Two wait for the end of the connection and must both hear of it: their tasks are not to outlive the node.
 fn set_witnesses(member: &Member, peer: &PeerId) {
     for connection in std::iter::repeat_n(member.node.connection(peer), 2).flatten() {
-        member.spawn("witness", async move { drop(connection.closed().await) });
+        member.spawn("witness", async move {
+            let _reason = connection.closed().await;
+        });
     }
 }
 

@@ -291,11 +291,11 @@ async fn ask(office: Arc<Office>, desk: Desk, partner: usize, first: u64, mut lu
                 let route = (member.place, member.life, peer, *mode);
                 *lock(&office.books).answered.entry(route).or_default() += 1;
             }
-            Some(Err(RequestError::Refused { why: Refusal::Reason(reason), .. })) if *reason != *no(number) => {
-                // That of the node itself, when it shuts down or nobody wants to answer.
-                if reason.starts_with(NO) {
-                    referee.blame(BELONGS, format!("{peer} refuses number {number:x} with {reason:?}"));
-                }
+            // Those of the node itself, when it shuts down or nobody wants to answer, begin otherwise.
+            Some(Err(RequestError::Refused { why: Refusal::Reason(reason), .. }))
+                if *reason != *no(number) && reason.starts_with(NO) =>
+            {
+                referee.blame(BELONGS, format!("{peer} refuses number {number:x} with {reason:?}"));
             }
             Some(Err(error @ (RequestError::Violation { .. } | RequestError::TooLong { .. }))) => {
                 referee.blame(HONEST, error.to_string());
@@ -372,7 +372,7 @@ fn read(body: &[u8]) -> Option<(u32, u32, u64)> {
 
 /// What nobody answers to anything else, and nobody else to this.
 fn answer_to(body: &[u8], answerer: PeerId) -> Vec<u8> {
-    let key = hash(body) ^ hash(&answerer.as_bytes());
+    let key = hash(body) ^ hash(answerer.as_bytes());
     let mut answer = vec![0; usize::try_from(key % (MAX_LEN >> (key >> 32 & 7))).unwrap_or(0).max(8)];
     fill(key, 0, &mut answer);
     answer
