@@ -175,8 +175,9 @@ impl Luck {
         if self.one_in(4) {
             link.bandwidth = Some(self.size(1 << 24).max(LEAST_BANDWIDTH));
         }
-        // One direction carries no more than the capacity in each latency. Whoever shall come right again needs some.
-        let needed = link.latency.as_micros() * u128::from(LEAST_BANDWIDTH) / 1_000_000;
+        // One direction carries no more than the capacity in each latency, with its jitter. Whoever shall come right again
+        // needs some.
+        let needed = (link.latency + link.jitter).as_micros() * u128::from(LEAST_BANDWIDTH) / 1_000_000;
         link.capacity = link.capacity.max(usize::try_from(needed).unwrap_or(usize::MAX));
         link.read_cut = self.cut();
         link.write_cut = self.cut();

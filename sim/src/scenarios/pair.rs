@@ -337,8 +337,11 @@ impl Application for End {
                 }
             }
             Event::Readable { id: stream } | Event::Writable { id: stream } => self.go_on(id, connection, stream),
-            // Nobody else can have refused it.
-            Event::Refused { id: stream, reason: RefuseReason::TimedOut } if self.goes_on => {
+            // Faults can hold up an answer for too long, and then the other end closes while more is opened here.
+            Event::Refused {
+                id: stream,
+                reason: RefuseReason::TimedOut | RefuseReason::Reset(codes::stream::SHUTDOWN),
+            } if self.goes_on => {
                 self.transfers.remove(&(id, stream));
                 connection.close(cx.now(), codes::connection::NO_ERROR);
             }
