@@ -1,7 +1,6 @@
 //! Channels with small limits and impatient senders between nodes that lose each other.
 
 use std::{
-    num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +13,8 @@ use septa_driver::{
 
 use super::{
     flows::{self, FlowId, Flows},
-    party::{Manners, Member, Party, draw, draw_length, lock},
+    party::{Member, Options, Party, draw, draw_length, lock},
+    setup,
     waiting::within,
 };
 use crate::{
@@ -42,34 +42,24 @@ impl Scenario for Channels {
     }
 
     fn menu(&self, nodes: u32) -> Menu {
-        let hosts: Vec<NonZeroU32> = (1..=nodes).filter_map(NonZeroU32::new).collect();
-        let pairs = hosts.iter().flat_map(|one| hosts.iter().map(move |other| (*one, *other)));
-        Menu {
-            length: Duration::from_secs(30),
-            faults: vec![Stall, Partition, Reset, Fin, Crash],
-            most: 8,
-            pairs: pairs.filter(|(one, other)| one < other).collect(),
-            hosts: hosts.clone(),
-            links: true,
-        }
+        setup::menu(nodes, setup::once_each(nodes), &[Stall, Partition, Reset, Fin, Crash], 8, Duration::from_secs(30))
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let nodes = run.nodes as usize;
-        let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
-        let mut manners = Manners::new(pairs.filter(|(one, other)| one != other).collect());
-        manners.exchange_every = Duration::from_secs(3);
+        let mut options = Options::new(setup::all_pairs(run.nodes).collect());
+        options.exchange_every = Duration::from_secs(3);
         // One each way, and what was left for the peer to end.
-        manners.lasting_streams = 4;
+        options.lasting_streams = 4;
         let hall = Arc::new(Hall { seats: (0..nodes).map(|_| Mutex::default()).collect(), flows: Mutex::default() });
         let begun = hall.clone();
-        manners.pastime = Arc::new(move |member| begin(&begun, member));
+        options.pastime = Arc::new(move |member| begin(&begun, member));
         let looked_at = hall.clone();
         run.simulation.add_invariant("a channel keeps within its limits", 200, move |_| {
             looked_at.seats().try_for_each(|seat| seat.within_limits())
         });
         run.simulation.set_max_steps(100_000_000);
-        let party = Party::start(run, manners);
+        let party = Party::start(run, options);
         run.chaos()?;
         party.come_together()?;
         hall.moves_on(run)?;

@@ -1,14 +1,10 @@
 //! What was sent on channels, and whether what comes can be.
-//!
-//! ```text
-//! message: place of the sender (4 bytes), its life (4 bytes), number (8 bytes), then bytes that follow from these
-//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use septa_core::{PeerId, channel::Epoch};
 
-use super::exchange::fill;
+use super::label::Label;
 use crate::Referee;
 
 const CONTENT: &str = "a message arrives as it was sent, from whom it was sent, where it was sent to";
@@ -16,7 +12,6 @@ const ORDER: &str = "messages arrive at most once and in order";
 const GAPS: &str = "within one epoch no message is missing";
 const CANCELLED: &str = "what was not sent does not arrive";
 const LOST: &str = "a loss is told once for each connection, and something is lost";
-const HEAD: usize = 16;
 
 /// Which life of which node sends to whom.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -172,22 +167,10 @@ impl Flow {
 
 /// A message of this length, or a little longer if it must be.
 pub(super) fn write(id: FlowId, number: usize, length: usize) -> Vec<u8> {
-    let mut body = vec![0; length.max(HEAD)];
-    body[..4].copy_from_slice(&id.place.to_be_bytes());
-    body[4..8].copy_from_slice(&id.life.to_be_bytes());
-    body[8..HEAD].copy_from_slice(&(number as u64).to_be_bytes());
-    fill(key(&body), 0, &mut body[HEAD..]);
-    body
+    Label { place: id.place, life: id.life, number: number as u64 }.write(length)
 }
 
 fn read(body: &[u8], to: PeerId) -> Option<(FlowId, usize)> {
-    let head: &[u8; HEAD] = body.first_chunk()?;
-    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let number = usize::try_from(u64::from(word(8)) << 32 | u64::from(word(12))).ok()?;
-    let id = FlowId { place: word(0), life: word(4), to };
-    (write(id, number, body.len()) == body).then_some((id, number))
-}
-
-fn key(head: &[u8]) -> u64 {
-    head[..HEAD].iter().fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    let Label { place, life, number } = Label::read(body)?;
+    Some((FlowId { place, life, to }, usize::try_from(number).ok()?))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,7 +14,8 @@ use septa_core::{
 use septa_driver::{Connection, node::InboundStream};
 
 use super::{
-    party::{Manners, Member, Party, draw, lock},
+    party::{Member, Options, Party, draw, lock},
+    setup,
     waiting::within,
 };
 use crate::{
@@ -43,37 +43,32 @@ impl Scenario for HandshakeRaces {
     }
 
     fn menu(&self, nodes: u32) -> Menu {
-        let hosts: Vec<NonZeroU32> = (1..=nodes).filter_map(NonZeroU32::new).collect();
-        let pairs = hosts.iter().flat_map(|one| hosts.iter().map(move |other| (*one, *other)));
-        Menu {
-            length: Duration::from_secs(40),
-            faults: vec![Reset, Stall, Partition, Crash, DialHanging],
-            most: 8,
-            pairs: pairs.filter(|(one, other)| one < other).collect(),
-            hosts: hosts.clone(),
-            links: true,
-        }
+        setup::menu(
+            nodes,
+            setup::once_each(nodes),
+            &[Reset, Stall, Partition, Crash, DialHanging],
+            8,
+            Duration::from_secs(40),
+        )
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
-        let nodes = run.nodes as usize;
-        let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
-        let mut manners = Manners::new(pairs.filter(|(one, other)| one != other).collect());
-        manners.connection.handshake = HandshakeMode::Application { timeout: HANDSHAKE };
-        manners.config.cooldown = COOLING;
+        let mut options = Options::new(setup::all_pairs(run.nodes).collect());
+        options.connection.handshake = HandshakeMode::Application { timeout: HANDSHAKE };
+        options.config.cooldown = COOLING;
         // Handshakes that fail again and again lead to a ban, which is right and would outlast the run.
-        manners.config.bans.base = Duration::from_secs(1);
-        manners.config.bans.max = Duration::from_secs(1);
-        manners.connection.drain_timeout = DRAIN;
+        options.config.bans.base = Duration::from_secs(1);
+        options.config.bans.max = Duration::from_secs(1);
+        options.connection.drain_timeout = DRAIN;
         let register: Arc<Mutex<Register>> = Arc::default();
         let begun = register.clone();
-        manners.pastime = Arc::new(move |member| {
+        options.pastime = Arc::new(move |member| {
             let guests = receive_guests(begun.clone(), member.clone());
             member.spawn("handshakes", guests);
         });
-        manners.on_stream = Arc::new(move |member, stream| lock(&register).check_stream(member, stream));
+        options.on_stream = Arc::new(move |member, stream| lock(&register).check_stream(member, stream));
         run.simulation.set_max_steps(100_000_000);
-        let party = Party::start(run, manners);
+        let party = Party::start(run, options);
         run.chaos()?;
         party.settle()
     }

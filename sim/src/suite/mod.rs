@@ -7,9 +7,11 @@ mod exchange;
 mod flows;
 mod handshakes;
 mod hostile;
+mod label;
 mod networks;
 mod party;
 mod requests;
+mod setup;
 mod waiting;
 
 use crate::Scenario;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,7 +14,9 @@ use septa_driver::{
 
 use super::{
     exchange::fill,
-    party::{Manners, Member, Party, draw, draw_length, lock},
+    label::{Label, hash},
+    party::{Member, Options, Party, draw, draw_length, lock},
+    setup,
     waiting::within,
 };
 use crate::{
@@ -32,8 +33,6 @@ const HONEST: &str = "an honest peer breaks no rule";
 const MAX_LEN: u64 = 4000;
 /// Those that ask one peer at once, in each mode.
 const ASKERS: usize = 3;
-/// Place (4 bytes), life (4 bytes), number (8 bytes).
-const HEAD: usize = 16;
 
 pub(super) struct Asked;
 
@@ -47,35 +46,31 @@ impl Scenario for Asked {
     }
 
     fn menu(&self, nodes: u32) -> Menu {
-        let hosts: Vec<NonZeroU32> = (1..=nodes).filter_map(NonZeroU32::new).collect();
-        let pairs = hosts.iter().flat_map(|one| hosts.iter().map(move |other| (*one, *other)));
-        Menu {
-            length: Duration::from_secs(30),
-            faults: vec![Stall, Partition, Reset, Fin, Crash, SpuriousWakes],
-            most: 8,
-            pairs: pairs.filter(|(one, other)| one < other).collect(),
-            hosts: hosts.clone(),
-            links: true,
-        }
+        setup::menu(
+            nodes,
+            setup::once_each(nodes),
+            &[Stall, Partition, Reset, Fin, Crash, SpuriousWakes],
+            8,
+            Duration::from_secs(30),
+        )
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let nodes = run.nodes as usize;
-        let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
-        let mut manners = Manners::new(pairs.filter(|(one, other)| one != other).collect());
-        manners.exchange_every = Duration::from_secs(3);
+        let mut options = Options::new(setup::all_pairs(run.nodes).collect());
+        options.exchange_every = Duration::from_secs(3);
         // That of all requests, each way.
-        manners.lasting_streams = 2;
+        options.lasting_streams = 2;
         let office =
             Arc::new(Office { desks: (0..nodes).map(|_| Mutex::default()).collect(), books: Mutex::default() });
         let begun = office.clone();
-        manners.pastime = Arc::new(move |member| begin(&begun, &member));
+        options.pastime = Arc::new(move |member| begin(&begun, &member));
         let looked_at = office.clone();
         run.simulation.add_invariant("requests keep within their limits", 200, move |_| {
             looked_at.desks().try_for_each(|desk| desk.within_limits())
         });
         run.simulation.set_max_steps(100_000_000);
-        let party = Party::start(run, manners);
+        let party = Party::start(run, options);
         run.chaos()?;
         party.come_together()?;
         office.answers(run)?;
@@ -105,10 +100,10 @@ struct Office {
 
 #[derive(Default)]
 struct Books {
-    /// Who asks, and of whom, by the place, life and number of the request.
-    begun: BTreeMap<(u32, u32, u64), (PeerId, PeerId)>,
+    /// Who asks, and of whom.
+    begun: BTreeMap<Label, (PeerId, PeerId)>,
     /// Those that have come to whom they were for.
-    asked: BTreeSet<(u32, u32, u64)>,
+    asked: BTreeSet<Label>,
     answered: BTreeMap<Route, u64>,
     under_way: BTreeMap<(usize, u32), usize>,
 }
@@ -188,8 +183,7 @@ impl Desk {
 
 impl Books {
     fn begin(&mut self, member: &Member, number: u64, to: PeerId) {
-        let key = (u32::try_from(member.place).unwrap_or(u32::MAX), member.life, number);
-        self.begun.insert(key, (member.node.peer_id(), to));
+        self.begun.insert(label(member, number), (member.node.peer_id(), to));
         *self.under_way.entry((member.place, member.life)).or_default() += 1;
     }
 
@@ -199,12 +193,12 @@ impl Books {
 
     /// A request has come to `to`.
     fn ask(&mut self, from: PeerId, to: PeerId, body: &[u8]) -> Result<(), String> {
-        let key = read(body).ok_or_else(|| format!("{} bytes that nobody has asked", body.len()))?;
-        match self.begun.get(&key) {
+        let label = Label::read(body).ok_or_else(|| format!("{} bytes that nobody has asked", body.len()))?;
+        match self.begun.get(&label) {
             Some(ends) if *ends == (from, to) => {}
-            ends => return Err(format!("{key:?} came from {from} to {to}, and was begun by {ends:?}")),
+            ends => return Err(format!("{label:?} came from {from} to {to}, and was begun by {ends:?}")),
         }
-        if self.asked.insert(key) { Ok(()) } else { Err(format!("{key:?} came twice to {to}")) }
+        if self.asked.insert(label) { Ok(()) } else { Err(format!("{label:?} came twice to {to}")) }
     }
 }
 
@@ -274,7 +268,7 @@ async fn ask(office: Arc<Office>, desk: Desk, partner: usize, first: u64, mut lu
         let Some(peer) = member.peer_at(partner) else { continue };
         let timeout = Duration::from_millis(5000 >> draw(&mut luck, 8));
         let patience = if draw(&mut luck, 4) == 0 { timeout / 4 } else { 2 * timeout };
-        let body = write(member, number, draw_length(&mut luck, MAX_LEN) as usize);
+        let body = label(member, number).write(draw_length(&mut luck, MAX_LEN) as usize);
         let begin = runtime.now();
         lock(&office.books).begin(member, number, peer);
         let outcome = within(runtime, patience, requests.request(peer, &body, timeout)).await;
@@ -342,8 +336,8 @@ async fn answer(office: Arc<Office>, desk: Desk, mut luck: SeedStream) {
 }
 
 fn refuse(request: Request) {
-    let Some((.., number)) = read(request.body()) else { return };
-    let _ = request.refuse(&no(number));
+    let Some(label) = Label::read(request.body()) else { return };
+    let _ = request.refuse(&no(label.number));
 }
 
 const NO: &str = "not number ";
@@ -352,22 +346,8 @@ fn no(number: u64) -> String {
     format!("{NO}{number:x}")
 }
 
-/// A request of this length, or a little longer if it must be.
-fn write(member: &Member, number: u64, length: usize) -> Vec<u8> {
-    let mut body = vec![0; length.max(HEAD)];
-    body[..4].copy_from_slice(&u32::try_from(member.place).unwrap_or(u32::MAX).to_be_bytes());
-    body[4..8].copy_from_slice(&member.life.to_be_bytes());
-    body[8..HEAD].copy_from_slice(&number.to_be_bytes());
-    fill(hash(&body[..HEAD]), 0, &mut body[HEAD..]);
-    body
-}
-
-fn read(body: &[u8]) -> Option<(u32, u32, u64)> {
-    let head: &[u8; HEAD] = body.first_chunk()?;
-    let mut rest = vec![0; body.len() - HEAD];
-    fill(hash(head), 0, &mut rest);
-    let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    (rest == body[HEAD..]).then_some((word(0), word(4), u64::from(word(8)) << 32 | u64::from(word(12))))
+fn label(member: &Member, number: u64) -> Label {
+    Label { place: u32::try_from(member.place).unwrap_or(u32::MAX), life: member.life, number }
 }
 
 /// What nobody answers to anything else, and nobody else to this.
@@ -376,8 +356,4 @@ fn answer_to(body: &[u8], answerer: PeerId) -> Vec<u8> {
     let mut answer = vec![0; usize::try_from(key % (MAX_LEN >> (key >> 32 & 7))).unwrap_or(0).max(8)];
     fill(key, 0, &mut answer);
     answer
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     future::poll_fn,
     net::SocketAddr,
-    num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -31,7 +30,8 @@ use self::{
     wire::Wire,
 };
 use super::{
-    party::{Manners, Member, PORT, Party, draw, lock},
+    party::{Member, Options, PORT, Party, draw, lock},
+    setup,
     waiting::{sleep, within},
 };
 use crate::{
@@ -63,16 +63,7 @@ impl Scenario for Hostile {
     }
 
     fn menu(&self, nodes: u32) -> Menu {
-        let hosts: Vec<NonZeroU32> = (1..=nodes).filter_map(NonZeroU32::new).collect();
-        let pairs = hosts.iter().flat_map(|one| hosts.iter().map(move |other| (*one, *other)));
-        Menu {
-            length: Duration::from_secs(40),
-            faults: vec![Stall, Reset, Crash],
-            most: 4,
-            pairs: pairs.filter(|(one, other)| one < other).collect(),
-            hosts: hosts.clone(),
-            links: true,
-        }
+        setup::menu(nodes, setup::once_each(nodes), &[Stall, Reset, Crash], 4, Duration::from_secs(40))
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
@@ -153,9 +144,8 @@ struct Siege {
     referee: Referee,
 }
 
-fn manners(nodes: usize, siege: &Arc<Siege>, pool: MemoryPool, is_calm: bool) -> Manners {
-    let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
-    let mut manners = Manners::new(pairs.filter(|(one, other)| one != other).collect());
+fn manners(nodes: usize, siege: &Arc<Siege>, pool: MemoryPool, is_calm: bool) -> Options {
+    let mut manners = Options::new(setup::all_pairs(nodes as u32).collect());
     manners.exchange_every = Duration::from_secs(1);
     manners.pause = Duration::from_millis(5);
     let yamux = &mut manners.connection.yamux;

@@ -1,0 +1,242 @@
+//! One life of one node, and what it does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use septa_core::PeerId;
+use septa_driver::{Node, node::Intent};
+
+use super::{Shared, addr, draw, draw_length, lock};
+use crate::{
+    Boot, Referee,
+    suite::{
+        events,
+        exchange::{self, EXCHANGE},
+        waiting::{sleep, within},
+    },
+};
+
+/// Exchanges that one node has under way at once.
+pub(super) const MAX_EXCHANGES: u64 = 4;
+/// Longer than any exchange may take: whoever loses patience has seen a stream that hangs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+
+const ENDS_WELL: &str = "an exchange that begins when all is well ends well";
+
+/// One life of a node of a party.
+#[derive(Clone)]
+pub(in crate::suite) struct Member {
+    pub(in crate::suite) place: usize,
+    /// Counted from 0 on.
+    pub(in crate::suite) life: u32,
+    pub(in crate::suite) node: Node,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Member {
+    /// A task of its host.
+    pub(in crate::suite) fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        self.node.runtime().spawn(name, Box::pin(task));
+    }
+
+    /// Who wants a connection to it, and to whom it wants one: each once, by place.
+    pub(in crate::suite) fn partners(&self) -> BTreeSet<usize> {
+        self.wishes().collect()
+    }
+
+    /// The other end of each wish that concerns it.
+    fn wishes(&self) -> impl Iterator<Item = usize> {
+        let place = self.place;
+        self.shared.options.wishes.iter().filter_map(move |(one, other)| match place {
+            _ if *one == place => Some(*other),
+            _ if *other == place => Some(*one),
+            _ => None,
+        })
+    }
+
+    /// Who lives at a place, or did last.
+    pub(in crate::suite) fn peer_at(&self, place: usize) -> Option<PeerId> {
+        lock(&self.shared.members[place]).as_ref().map(Node::peer_id)
+    }
+
+    /// All who want each other have one connection, and nobody is to lose it.
+    pub(in crate::suite) fn is_well(&self) -> bool {
+        self.shared.is_well.load(Ordering::Relaxed)
+    }
+
+    /// The peer lives in the party.
+    pub(in crate::suite) fn is_there(&self, peer: &PeerId) -> bool {
+        (0..self.shared.members.len()).any(|place| self.peer_at(place).as_ref() == Some(peer))
+    }
+
+    /// The peer lives in the party, or has.
+    pub(in crate::suite) fn knows(&self, peer: &PeerId) -> bool {
+        lock(&self.shared.known).contains(peer)
+    }
+
+    /// Bytes are changed on their way.
+    pub(in crate::suite) fn is_tampered(&self) -> bool {
+        self.shared.is_tampered
+    }
+
+    /// Nothing is held up, and every clock goes.
+    pub(in crate::suite) fn is_punctual(&self) -> bool {
+        self.shared.is_punctual
+    }
+
+    /// Half of the time after which a side closes what the other side should have closed.
+    pub(in crate::suite) fn half_of_settling(&self) -> Duration {
+        self.shared.options.config.settle_timeout / 2
+    }
+
+    /// Nothing goes wrong any more.
+    pub(in crate::suite) fn is_healed(&self) -> bool {
+        self.shared.is_healed.load(Ordering::Relaxed)
+    }
+
+    /// It is to begin nothing more.
+    pub(in crate::suite) fn is_quiet(&self) -> bool {
+        self.shared.is_quiet.load(Ordering::Relaxed) || self.node.live_tasks() == 0
+    }
+
+    pub(in crate::suite) fn referee(&self) -> &Referee {
+        &self.shared.referee
+    }
+
+    pub(in crate::suite) async fn sleep(&self, duration: Duration) {
+        sleep(&**self.node.runtime(), duration).await;
+    }
+}
+
+/// An exchange, until it ends or its host does.
+struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One life of one node.
+pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
+    let Boot { runtime, identity, storage, journal, restarts, .. } = boot;
+    let builder = Node::builder(identity)
+        .config(shared.options.config.clone())
+        .connection_config(shared.options.connection.clone())
+        .storage(storage);
+    let node = match builder.build(runtime.clone()) {
+        Ok(node) => node,
+        Err(error) => return shared.referee.blame("a node can be made", error.to_string()),
+    };
+    let addr = addr(place);
+    if let Err(error) = node.listen(&addr).await {
+        return shared.referee.blame("a node can listen", format!("{addr}: {error}"));
+    }
+    let Ok(mut incoming) = node.accept(EXCHANGE) else { return };
+    *lock(&shared.members[place]) = Some(node.clone());
+    lock(&shared.known).insert(node.peer_id());
+
+    let member = Member { place, life: restarts, node: node.clone(), shared: shared.clone() };
+    let (watching, events, on_event) = (member.clone(), node.events(), shared.options.on_event.clone());
+    let watch = async move { events::watch(&watching, events, &journal, &*on_event).await };
+    member.spawn("events", watch);
+    member.spawn("wishes", wish(shared.clone(), place, node));
+    member.spawn("exchanges", begin_exchanges(member.clone()));
+    (shared.options.pastime)(member.clone());
+    while let Some(inbound) = incoming.next().await {
+        (shared.options.on_stream)(&member, &inbound);
+        let mut stream = inbound.stream;
+        let (shared, runtime) = (shared.clone(), runtime.clone());
+        member.spawn("receiver", async move {
+            let received = exchange::receive(&mut stream, &*runtime, shared.options.pause, &shared.referee).await;
+            if let Ok(received) = received {
+                lock(&shared.arrived).insert(received.key);
+                let _ = exchange::answer(&mut stream, &received).await;
+            }
+        });
+    }
+}
+
+/// Finds out who its peers are now, again and again, as a discovery service would tell.
+async fn wish(shared: Arc<Shared>, place: usize, node: Node) {
+    let runtime = node.runtime().clone();
+    let mut known: BTreeMap<usize, PeerId> = BTreeMap::new();
+    loop {
+        for other in wanted(&shared, place) {
+            let Some(peer) = lock(&shared.members[other]).as_ref().map(Node::peer_id) else { continue };
+            if known.get(&other) == Some(&peer) {
+                continue;
+            }
+            let outdated = known.insert(other, peer).map(|before| node.remove_peer(before));
+            let added = node.add_peer(peer, &[addr(other)], Intent::Persistent);
+            if outdated.is_some_and(|outcome| outcome.is_err()) || added.is_err() {
+                return;
+            }
+        }
+        if shared.is_quiet.load(Ordering::Relaxed) {
+            return;
+        }
+        sleep(&*runtime, Duration::from_millis(500)).await;
+    }
+}
+
+fn wanted(shared: &Shared, place: usize) -> impl Iterator<Item = usize> {
+    shared.options.wishes.iter().filter(move |(one, _)| *one == place).map(|(_, other)| *other)
+}
+
+/// Both who wants and who is wanted sends.
+async fn begin_exchanges(member: Member) {
+    let (node, shared) = (&member.node, &member.shared);
+    let mut luck = node.runtime().seed().public_stream();
+    let partners: Vec<usize> = member.wishes().collect();
+    let under_way = Arc::new(AtomicU64::new(0));
+    loop {
+        member.sleep(shared.options.exchange_every).await;
+        if member.is_quiet() {
+            return;
+        }
+        let Some(partner) = partners.get(draw(&mut luck, partners.len() as u64) as usize) else { return };
+        let Some(peer) = member.peer_at(*partner) else { continue };
+        if under_way.fetch_add(1, Ordering::Relaxed) >= MAX_EXCHANGES {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        }
+        let (key, length) = (luck.next_u64(), draw_length(&mut luck, shared.options.exchange_bytes));
+        let (shared, node, under_way) = (shared.clone(), node.clone(), under_way.clone());
+        let of_all = UnderWay::new(shared.clone());
+        let is_well = member.is_well();
+        member.spawn("sender", async move {
+            let exchange = async {
+                let mut stream = node.open_stream(&peer, &[EXCHANGE]).await?;
+                exchange::send(&mut stream, key, length, &shared.referee).await
+            };
+            let patience = if is_well { shared.options.longest_exchange(length) } else { PATIENCE };
+            let why = match within(&**node.runtime(), patience, exchange).await {
+                Some(Ok(())) => {
+                    shared.finished.fetch_add(1, Ordering::Relaxed);
+                    None
+                }
+                Some(Err(error)) => Some(error.to_string()),
+                None => Some(format!("it takes longer than {patience:?}")),
+            };
+            if let Some(why) = why.filter(|_| is_well) {
+                shared.referee.blame(ENDS_WELL, format!("{length} bytes from {} to {peer}: {why}", node.peer_id()));
+            }
+            drop(of_all);
+            under_way.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
