@@ -251,7 +251,7 @@ impl World {
     fn accept(&mut self, end: End) {
         while let Some(id) = self.pair.connection(end).accept() {
             assert!(!self.held[end as usize].contains(&id), "{id} is accepted twice");
-            assert_eq!(self.pair.connection(end).stream(id).protocol(), Some(&SERVED));
+            assert_eq!(self.pair.connection(end).stream(id).protocol(), Some(&self.handshakes.served(end)));
             self.hold(end, Some(id));
         }
     }

@@ -4,6 +4,7 @@ use alloc::{string::String, vec, vec::Vec};
 
 use super::{Input, NOT_SERVED, SERVED, World};
 use crate::{
+    ProtocolId,
     channel::handshake::{CommandError, MAX_MESSAGE_LEN, MAX_MESSAGES, MAX_REASON_LEN, MAX_WAITING, Party},
     connection::HandshakeError,
     testing::End,
@@ -23,12 +24,19 @@ pub(super) struct Handshakes {
     taken: [usize; 2],
     finalized: [bool; 2],
     rejected: [Option<u8>; 2],
+    /// What the application serves instead of [`SERVED`], as it last said.
+    prepared: [Option<ProtocolId>; 2],
     pub(super) ready: [bool; 2],
 }
 
 impl Handshakes {
     pub(super) fn new(by_application: [bool; 2]) -> Self {
         Self { by_application, ..Self::default() }
+    }
+
+    /// The protocol that inbound streams of one end agree on.
+    pub(super) fn served(&self, end: End) -> ProtocolId {
+        self.prepared[end as usize].clone().unwrap_or(SERVED)
     }
 
     /// Bytes that may wait at one end because of the handshake.
@@ -125,8 +133,11 @@ impl World {
     fn prepare(&mut self, end: End, input: &mut Input<'_>) {
         let (now, is_ready) = (self.pair.now, self.handshakes.ready[end as usize]);
         let protocol = if input.below(4) == 0 { NOT_SERVED } else { SERVED };
-        match self.pair.connection(end).prepare(now, [protocol].into_iter().collect()) {
-            Ok(()) => assert!(self.handshakes.by_application[end as usize] && !is_ready),
+        match self.pair.connection(end).prepare(now, [protocol.clone()].into_iter().collect()) {
+            Ok(()) => {
+                assert!(self.handshakes.by_application[end as usize] && !is_ready);
+                self.handshakes.prepared[end as usize] = Some(protocol);
+            }
             Err(HandshakeError::NotOpen) => panic!("it may come before the connection is open"),
             Err(error) => self.check_refusal(end, &error, false),
         }
