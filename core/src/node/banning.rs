@@ -148,7 +148,8 @@ impl Node {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.intent = Intent::Dormant;
                 }
-                let _ = self.step(peer, Input::Expel);
+                // Not expelled: the ban may end before a cooldown does, which lasts for both sides.
+                let _ = self.step(peer, Input::Disconnect);
                 self.settle_peer(peer);
             }
             BanSubject::Prefix(prefix) => {

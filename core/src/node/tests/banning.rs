@@ -7,7 +7,7 @@ use super::driver::{Driver, addr, endpoints, ordered, peer};
 use crate::{
     connection::{CloseReason, DenyReason, ProtocolError},
     link::ConnectionMessage,
-    node::{BanSubject, Config, DialError, Event, Intent, PeerState, banning::MAX_SCORES},
+    node::{BanConfig, BanSubject, Config, DialError, Event, Intent, PeerState, ScoreConfig, banning::MAX_SCORES},
     yamux::Violation,
 };
 
@@ -94,10 +94,42 @@ fn a_ban_in_any_state_ends_every_effort() {
         }
         driver.call(|node, now| node.ban(now, other.into(), None)).unwrap();
         assert!(driver.dials.is_empty(), "{state}");
-        assert_eq!(driver.node.poll_timeout(), None, "{state}: a ban for ever needs no timer");
-        assert!(matches!(driver.node.state(&other), PeerState::Disconnected | PeerState::Draining));
+        let has_timer = driver.node.poll_timeout().is_some();
+        assert_eq!(has_timer, state == "cooldown", "{state}: a ban for ever needs no timer");
+        match driver.node.state(&other) {
+            PeerState::Cooldown => assert_eq!(state, "cooldown"),
+            found => assert!(matches!(found, PeerState::Disconnected | PeerState::Draining), "{state}: {found:?}"),
+        }
         assert!(driver.call(|node, now| node.unban(now, other.into())), "{state}");
         assert!(!driver.call(|node, now| node.unban(now, other.into())), "{state}");
+    }
+}
+
+#[test]
+fn a_ban_that_is_shorter_than_the_cooldown_does_not_cut_it_short() {
+    let second = Duration::from_secs(1);
+    for is_by_hand in [false, true] {
+        let bans = BanConfig { base: second, max: second, ..BanConfig::default() };
+        // One handshake that failed is 5 points.
+        let score = ScoreConfig { graylist: 1, ban: if is_by_hand { 100 } else { 5 }, ..ScoreConfig::default() };
+        let mut driver = Driver::new(Config { bans, score, cooldown: 4 * second, ..Config::default() });
+        let other = ordered().0;
+        driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+        let attempt = driver.only_dial();
+        let id = driver.dialed(attempt).unwrap().id().unwrap();
+        driver.open(id, other);
+        driver.close(id, CloseReason::HandshakeTimeout);
+        if is_by_hand {
+            driver.call(|node, now| node.ban(now, other.into(), Some(second))).unwrap();
+        }
+        assert_eq!(driver.node.bans().count(), 1);
+
+        driver.wait(2 * second);
+        assert_eq!(driver.node.bans().count(), 0);
+        assert_eq!(driver.node.state(&other), PeerState::Cooldown);
+        assert!(driver.dials.is_empty());
+        driver.wait(2 * second);
+        driver.only_dial();
     }
 }
 

@@ -284,7 +284,17 @@ impl Reference {
     pub(super) fn ban(&mut self, peer: usize, length: Option<Duration>) {
         self.peers[peer].ban = Some(length.map_or(Instant::NEVER, |length| self.now.saturating_add(length)));
         self.told.push(Told::Banned);
-        self.expel(peer);
+        self.turn_out(peer);
+    }
+
+    /// Nothing is wanted of a peer for a while. A cooldown goes on.
+    fn turn_out(&mut self, peer: usize) {
+        let known = &mut self.peers[peer];
+        known.intent = known.intent.and(Some(Intent::Dormant));
+        if !matches!(self.peers[peer].effort, Effort::Cooldown(_)) {
+            self.abort(peer);
+        }
+        self.drain(peer);
     }
 
     pub(super) fn unban(&mut self, peer: usize) {
@@ -325,7 +335,7 @@ impl Reference {
         self.peers[peer].score = 0;
         if self.is_banned(peer) {
             self.told.push(Told::Banned);
-            self.expel(peer);
+            self.turn_out(peer);
         } else {
             self.ban(peer, Some(self.config.bans.base));
         }

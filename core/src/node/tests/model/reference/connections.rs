@@ -206,11 +206,11 @@ impl Reference {
             Reason::HandshakeTimeout => 5,
             _ => 0,
         };
-        if penalty > 0 && connection.phase != Phase::Upgrading {
-            self.misbehaved(peer, penalty);
-        }
         if reason == Reason::HandshakeTimeout {
             self.handshake_failed(peer);
+        }
+        if penalty > 0 && connection.phase != Phase::Upgrading {
+            self.misbehaved(peer, penalty);
         }
         if let Some(since) = connection.since() {
             self.lost(peer, since, connection.is_open(), reason == Reason::Denied);
