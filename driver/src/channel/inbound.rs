@@ -29,7 +29,8 @@ const MAX_LOST: usize = 1024;
 /// The streams of a channel that are read, and what came on them.
 ///
 /// Bounded by [`ChannelOptions::max_peers`], by four streams for each of them, by what an [`Inbox`] holds, and, for whole
-/// messages, by [`ChannelOptions::max_received_bytes`].
+/// messages, by [`ChannelOptions::max_received_bytes`] and, beyond that, two messages: the last one for which there was
+/// room, and one of the one peer that may go on without.
 pub(super) struct Inbound {
     peers: BTreeMap<PeerId, Line>,
     last_key: u64,
@@ -47,6 +48,8 @@ pub(super) struct Inbound {
     max_waiting_bytes: usize,
     /// Some reader waits until less than that waits.
     is_stalled: bool,
+    /// The one peer of which is read although no more may wait. Were there several, each could add a message.
+    excepted: Option<PeerId>,
     /// What has come on streams that are gone.
     past: InboxStats,
 }
@@ -165,6 +168,7 @@ impl Inbound {
             waiting_bytes: 0,
             max_waiting_bytes: options.max_received_bytes,
             is_stalled: false,
+            excepted: None,
             past: InboxStats::default(),
         }
     }
@@ -207,12 +211,28 @@ impl Inbound {
         Ok(self.last_key)
     }
 
-    /// Whether the reader of a stream may read on. If not, it is woken when it may. One that holds up others may always:
-    /// of what waits behind it nothing can be taken, and no room made, before it has come to its end.
+    /// Whether the reader of a stream may read on. If not, it is woken when it may. Without room still one peer's may that
+    /// holds up others: of what waits behind it nothing can be taken, and no room made, before it has come to its end.
     pub(super) fn has_room(&mut self, peer: &PeerId, key: u64) -> bool {
-        let has_room = self.waiting_bytes < self.max_waiting_bytes;
-        self.is_stalled |= !has_room;
-        has_room || self.peers.get_mut(peer).and_then(Line::holds_up).is_some_and(|entry| entry.key == key)
+        if self.waiting_bytes < self.max_waiting_bytes {
+            self.excepted = None;
+            return true;
+        }
+        self.is_stalled = true;
+        let holds_up = self.peers.get_mut(peer).and_then(Line::holds_up).is_some_and(|entry| entry.key == key);
+        if holds_up && self.excepted.is_none() {
+            self.excepted = Some(*peer);
+        }
+        holds_up && self.excepted == Some(*peer)
+    }
+
+    /// If nothing is left to be taken of the peer that is excepted, it is another one's turn.
+    fn except_another(&mut self, woken: &mut Woken) {
+        let line = self.excepted.and_then(|peer| self.peers.get(&peer));
+        if self.excepted.is_some() && line.is_none_or(|line| matches!(line.next(), Next::Nowhere)) {
+            self.excepted = None;
+            self.wake_readers(woken);
+        }
     }
 
     pub(super) fn entry(&mut self, peer: &PeerId, key: u64) -> Option<&mut Entry> {
@@ -244,6 +264,7 @@ impl Inbound {
         // The reader still has it, so that it is not dropped here.
         entry.stream = None;
         self.tidy(peer);
+        self.except_another(woken);
         // What is behind it may be taken now.
         self.enqueue(peer, woken);
     }
@@ -306,6 +327,7 @@ impl Inbound {
                 self.is_stalled = false;
                 self.wake_readers(woken);
             }
+            self.except_another(woken);
             if let Ok(message) = taken {
                 return Some(Taken::Message { peer, key, message });
             }
@@ -322,6 +344,7 @@ impl Inbound {
         });
         woken.extend(reader.flatten());
         self.tidy(peer);
+        self.except_another(woken);
         // What is behind it may be taken now.
         self.enqueue(peer, woken);
     }

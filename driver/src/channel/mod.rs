@@ -47,7 +47,7 @@ pub struct ChannelOptions {
     pub max_peers: usize,
     /// Bytes of received messages that wait for the application, of all peers together, each of whom may have
     /// [`max_received_bytes`](Config::max_received_bytes) on each stream. Beyond, what comes waits in the peers' windows;
-    /// only a stream that has ended, and behind which others of its peer wait, is read on to its end.
+    /// only of one peer at a time a stream that has ended, and behind which others of it wait, is read on, by a message.
     /// Stops many peers at once from filling memory.
     pub max_received_bytes: usize,
     /// How long messages wait for a peer to whom there is no connection. Then they are dropped, and senders that wait are

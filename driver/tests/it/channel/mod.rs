@@ -209,6 +209,49 @@ fn what_is_left_of_a_lost_connection_is_not_held_up_by_what_comes_behind_it() {
     }
 }
 
+/// Each of them has lost a connection with a long message on its way, and behind it comes a short one.
+#[test]
+fn peers_that_hold_up_their_own_messages_do_not_fill_memory_together() {
+    const LONG_MESSAGE: usize = 200_000;
+    const ROOM: usize = 100_000;
+    for conditions in orders() {
+        let nodes = Nodes::new(conditions, 7);
+        nodes.run(async {
+            let options = ChannelOptions { max_received_bytes: ROOM, ..ChannelOptions::default() };
+            let bob = &nodes.nodes[0];
+            let far = bob.channel_with("full", options).unwrap();
+            let near: Vec<Channel> = nodes.nodes.iter().skip(1).map(|node| node.channel("full").unwrap()).collect();
+            let addr = listen(&nodes, 0).await;
+            for number in 1..nodes.nodes.len() {
+                let added = nodes.nodes[number].add_peer(bob.peer_id(), &[addr.clone()], Intent::Persistent);
+                added.unwrap();
+            }
+            nodes.sleep(Duration::from_secs(5)).await;
+            // The first one fills all the room.
+            near[0].send(bob.peer_id(), &vec![0; ROOM]).await.unwrap();
+            nodes.sleep(Duration::from_secs(1)).await;
+            for near in &near[1..] {
+                near.send(bob.peer_id(), &vec![0; LONG_MESSAGE]).await.unwrap();
+            }
+            nodes.sleep(Duration::from_secs(1)).await;
+            nodes.simulation.reset_connections();
+            nodes.sleep(Duration::from_secs(20)).await;
+            for near in &near[1..] {
+                near.send(bob.peer_id(), b"short").await.unwrap();
+            }
+            nodes.sleep(Duration::from_secs(1)).await;
+            for taken in 0..1 + 2 * (near.len() - 1) {
+                let waiting = far.totals().1.bytes;
+                // The last one for which there was room, and that of the one peer that may go on without.
+                assert!(waiting <= ROOM + 2 * LONG_MESSAGE, "{waiting} bytes wait when {taken} were taken");
+                message(&far).await;
+                nodes.sleep(Duration::from_secs(1)).await;
+            }
+        });
+        nodes.end();
+    }
+}
+
 #[test]
 fn a_peer_that_does_not_read_holds_up_its_own_senders_only() {
     let nodes = Nodes::new(calm(), 3);
