@@ -138,6 +138,12 @@ impl Connection {
         self.handle.shared().task(|inner| inner.core().map(|core| core.stats()).unwrap_or_default())
     }
 
+    /// Bytes of its queues, buffers and tables that grow with what peers and applications do, counted by capacity. Not the
+    /// records that are being sealed or opened, nor what threads lend while they work.
+    pub fn memory_used(&self) -> usize {
+        self.handle.shared().quietly(|inner| inner.core().map(|core| core.memory_used()).unwrap_or_default())
+    }
+
     /// Measures a round trip with the ping protocol, on a stream of its own.
     ///
     /// # Errors
