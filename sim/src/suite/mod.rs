@@ -1,5 +1,6 @@
 //! The scenarios that come with the simulator.
 
+mod bans;
 mod channels;
 mod direct;
 mod events;

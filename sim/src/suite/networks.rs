@@ -2,13 +2,38 @@
 
 use std::time::Duration;
 
+use septa_core::yamux::{MemoryLimits, MemoryPool};
+
 use super::{
+    bans,
     party::{Options, Party},
     setup,
 };
 use crate::{
     Failed, Menu, Run, Scenario,
-    plan::FaultKind::{self, *},
+    plan::{
+        DialFault, Fault,
+        FaultKind::{self, *},
+        Timed,
+    },
+};
+
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Less than the windows of some streams would like to grow by. What they promise at first fits.
+const LITTLE_MEMORY: MemoryLimits = MemoryLimits { window_loans: 512 * 1024, hard_cap: 32 * 1024 * 1024 };
+
+/// Where nothing else is said.
+const USUAL: Network = Network {
+    name: "",
+    nodes: 3,
+    shape: Shape::Full,
+    faults: &[],
+    most: 0,
+    length: Duration::from_secs(40),
+    adapt: |_, _| {},
+    behind_chaos: |_| Ok(()),
+    at_rest: |_| Ok(()),
 };
 
 const NETWORKS: [Network; 8] = [
@@ -19,80 +44,65 @@ const NETWORKS: [Network; 8] = [
         faults: &[Crash, Reset, Fin, Stall, Partition, DialRefused, DialUnreachable, BacklogFull],
         most: 12,
         length: Duration::from_secs(30),
-        adapt: |options| {
+        adapt: |options, _| {
             options.exchange_every = Duration::from_secs(2);
             options.exchange_bytes = 20_000;
         },
+        ..USUAL
     },
     Network {
         name: "partition-heal",
         nodes: 6,
-        shape: Shape::Full,
         faults: &[Partition, Stall],
         most: 8,
-        length: Duration::from_secs(40),
         // Some fill a window more than once.
-        adapt: |options| {
+        adapt: |options, _| {
             options.exchange_every = Duration::from_secs(2);
             options.exchange_bytes = 600_000;
+            options.connection.yamux.memory = MemoryPool::new(LITTLE_MEMORY);
         },
+        ..USUAL
     },
     Network {
         name: "simultaneous-dial",
         nodes: 4,
-        shape: Shape::Full,
         faults: &[Reset, Fin, Stall, DialHanging],
         most: 16,
-        length: Duration::from_secs(40),
-        adapt: |options| options.exchange_every = Duration::from_millis(100),
+        adapt: |options, nodes| {
+            options.exchange_every = Duration::from_millis(100);
+            options.exchange_bytes = 10_000;
+            leave_little_room(options, nodes);
+        },
+        ..USUAL
     },
     Network {
         name: "slow-readers",
-        nodes: 3,
-        shape: Shape::Full,
         faults: &[Stall, Flip, Truncate, Duplicate, Insert],
         most: 3,
-        length: Duration::from_secs(40),
-        adapt: |options| {
+        adapt: |options, _| {
             options.pause = Duration::from_millis(40);
             options.exchange_bytes = 500_000;
+            options.connection.yamux.memory = MemoryPool::new(LITTLE_MEMORY);
         },
+        ..USUAL
     },
-    Network {
-        name: "restart",
-        nodes: 4,
-        shape: Shape::Full,
-        faults: &[Crash, DialRefused],
-        most: 8,
-        length: Duration::from_secs(40),
-        adapt: |_| {},
-    },
-    Network {
-        name: "nat",
-        nodes: 4,
-        shape: Shape::Full,
-        faults: &[Nat, Reset],
-        most: 4,
-        length: Duration::from_secs(40),
-        adapt: |_| {},
-    },
+    Network { name: "restart", nodes: 4, faults: &[Crash, DialRefused], most: 8, adapt: leave_little_room, ..USUAL },
+    Network { name: "nat", nodes: 4, faults: &[Nat, Reset], most: 4, behind_chaos: meet_behind_nat, ..USUAL },
     Network {
         name: "clock-trouble",
-        nodes: 3,
-        shape: Shape::Full,
-        faults: &[ClockPause, CalendarJump, ClockDrift, LateTimers, SpuriousWakes],
+        faults: &[ClockPause, CalendarJump, ClockDrift, LateTimers, SpuriousWakes, Crash],
         most: 5,
-        length: Duration::from_secs(40),
-        adapt: |_| {},
+        adapt: |options, _| bans::begin(options),
+        at_rest: bans::are_over,
+        ..USUAL
     },
     Network {
         name: "torn-storage",
-        nodes: 3,
-        shape: Shape::Full,
+        // Nobody else dials whom a node has forgotten.
+        shape: Shape::Ring { chords: 0 },
         faults: &[TornStore, Crash],
         most: 4,
-        length: Duration::from_secs(40),
-        adapt: |_| {},
+        ..USUAL
     },
 ];
 
@@ -132,7 +142,12 @@ struct Network {
     faults: &'static [FaultKind],
     most: u32,
     length: Duration,
-    adapt: fn(&mut Options),
+    /// Changes the options for so many nodes.
+    adapt: fn(&mut Options, u32),
+    /// Strikes once more, when everything must come right.
+    behind_chaos: fn(&Run<'_>) -> Result<(), Failed>,
+    /// What else must be so when everything rests.
+    at_rest: fn(&Party<'_>) -> Result<(), Failed>,
 }
 
 impl Scenario for Network {
@@ -150,10 +165,35 @@ impl Scenario for Network {
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut options = Options::new(self.shape.wishes(run.nodes));
-        (self.adapt)(&mut options);
+        (self.adapt)(&mut options, run.nodes);
         run.simulation.set_max_steps(20_000_000);
         let party = Party::start(run, options);
         run.chaos()?;
-        party.settle()
+        (self.behind_chaos)(run)?;
+        party.come_together()?;
+        party.come_to_rest()?;
+        (self.at_rest)(&party)?;
+        party.shut_down()
     }
+}
+
+/// Hardly more connections and dials than are wanted.
+fn leave_little_room(options: &mut Options, nodes: u32) {
+    let (config, nodes) = (&mut options.config, nodes as usize);
+    (config.max_connections, config.high_watermark, config.low_watermark) = (nodes, nodes, nodes);
+    (config.max_inbound, config.max_pending_inbound) = (nodes - 1, 2);
+    (config.max_dials, config.max_dials_per_peer, config.max_per_peer) = (2, 1, 2);
+}
+
+/// Whoever is behind a NAT finds its way by itself: it stays there, and all connections are lost.
+fn meet_behind_nat(run: &Run<'_>) -> Result<(), Failed> {
+    let of_plan = run.plan.faults.iter().map(|timed| timed.fault);
+    let is_nat = |fault: &Fault| matches!(fault, Fault::Dial { how: DialFault::Nat, .. });
+    let fault = of_plan.into_iter().find(is_nat).unwrap_or(Fault::Dial { to: setup::number(0), how: DialFault::Nat });
+    run.simulation.play(&[Timed { at: Duration::ZERO, length: FOR_EVER, fault }])?;
+    // Faults begin, and ends are seen, when time goes on.
+    let moment = Duration::from_millis(1);
+    run.simulation.run_for(moment)?;
+    run.simulation.reset_connections();
+    Ok(run.simulation.run_for(moment)?)
 }

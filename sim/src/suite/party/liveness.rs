@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use septa_core::node::PeerState;
 use septa_driver::node::PeerInfo;
 
-use super::Party;
+use super::{ALONE_KEYS, Party, lock};
 use crate::{
     Failed,
     suite::{
@@ -34,7 +34,7 @@ impl Party<'_> {
     /// Those that want each other come to have one connection, and exchanges over it end well.
     pub(in crate::suite) fn come_together(&self) -> Result<(), Failed> {
         self.shared.is_healed.store(true, Ordering::Relaxed);
-        let bound = self.shared.options.reconnect_bound();
+        let bound = self.shared.options.reconnect_bound(self.shared.hides_ends);
         self.run.comes("one connection to each wanted peer", bound, || {
             self.pairs().try_for_each(|pair| self.is_settled(pair))
         })?;
@@ -49,10 +49,14 @@ impl Party<'_> {
     }
 
     fn exchanges_end_well(&self, bound: Duration) -> Result<(), Failed> {
-        let before = self.shared.finished.load(Ordering::Relaxed);
-        self.run.comes("exchanges end well", bound, || match self.shared.finished.load(Ordering::Relaxed) - before {
-            done if done > self.hosts.len() as u64 => Ok(()),
-            done => Err(format!("{done} have")),
+        let options = &self.shared.options;
+        let before = lock(&self.shared.finished).clone();
+        self.run.comes("exchanges end well", bound + options.longest_exchange(options.exchange_bytes), || {
+            let finished = lock(&self.shared.finished);
+            match self.pairs().find(|pair| finished.get(pair) <= before.get(pair)) {
+                Some((one, other)) => Err(format!("none from node {} to node {} has", one + 1, other + 1)),
+                None => Ok(()),
+            }
         })
     }
 
@@ -68,7 +72,19 @@ impl Party<'_> {
         self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())?;
         // Long enough for a forgotten timer to strike.
         self.run.simulation.run_for(REST)?;
+        let settled = self.pairs().try_for_each(|pair| self.is_settled(pair));
+        settled.map_err(|why| Failed::Unmet { wish: "one connection per peer after settling".to_owned(), why })?;
+        self.memory_returns("idle memory returns", self.shared.options.lasting_streams > 0)?;
         self.exchange_alone()
+    }
+
+    /// No received bytes are held, and unless streams go on no window is larger than at first.
+    pub(super) fn memory_returns(&self, wish: &str, may_be_lent: bool) -> Result<(), Failed> {
+        let pool = &self.shared.options.connection.yamux.memory;
+        self.run.comes(wish, Duration::from_secs(1), || match (pool.used(), pool.lent()) {
+            (0, lent) if lent == 0 || may_be_lent => Ok(()),
+            (used, lent) => Err(format!("{used} bytes are used, {lent} lent")),
+        })
     }
 
     /// With nothing else that could wake anybody, exchanges take no longer than the links ask for.
@@ -87,7 +103,7 @@ impl Party<'_> {
                 // The answer to the proposal would wake somebody, too.
                 stream.negotiated().await?;
                 sleep(&**node.runtime(), Duration::from_secs(1)).await;
-                exchange::send(&mut stream, place as u64, ALONE, &self.shared.referee).await
+                exchange::send(&mut stream, ALONE_KEYS | place as u64, ALONE, &self.shared.referee).await
             };
             let outcome = self.run.simulation.block_on(within(&**node.runtime(), ALONE_TAKES, exchange))?;
             let why = match outcome {

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use septa_core::PeerId;
+use septa_core::{PeerId, node::KnownPeer};
 use septa_driver::{Node, node::Intent};
 
-use super::{Shared, addr, draw, draw_length, lock};
+use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock};
 use crate::{
     Boot, Referee,
     suite::{
@@ -24,9 +24,8 @@ use crate::{
 
 /// Exchanges that one node has under way at once.
 pub(super) const MAX_EXCHANGES: u64 = 4;
-/// Longer than any exchange may take: whoever loses patience has seen a stream that hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
+const ONCE: &str = "what is sent once arrives once";
 const ENDS_WELL: &str = "an exchange that begins when all is well ends well";
 
 /// One life of a node of a party.
@@ -115,32 +114,34 @@ impl Member {
 }
 
 /// An exchange, until it ends or its host does.
-struct UnderWay(Arc<Shared>);
+struct UnderWay(Arc<AtomicU64>);
 
 impl UnderWay {
-    fn new(shared: Arc<Shared>) -> Self {
-        shared.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// One life of one node.
 pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
     let Boot { runtime, identity, storage, journal, restarts, .. } = boot;
+    let disk = Arc::new(Disk::new(storage, identity.peer_id(), &shared));
     let builder = Node::builder(identity)
         .config(shared.options.config.clone())
         .connection_config(shared.options.connection.clone())
-        .storage(storage);
+        .storage(disk.clone());
     let node = match builder.build(runtime.clone()) {
         Ok(node) => node,
         Err(error) => return shared.referee.blame("a node can be made", error.to_string()),
     };
+    let remembered = disk.check(&node);
     let addr = addr(place);
     if let Err(error) = node.listen(&addr).await {
         return shared.referee.blame("a node can listen", format!("{addr}: {error}"));
@@ -153,27 +154,33 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
     let (watching, events, on_event) = (member.clone(), node.events(), shared.options.on_event.clone());
     let watch = async move { events::watch(&watching, events, &journal, &*on_event).await };
     member.spawn("events", watch);
-    member.spawn("wishes", wish(shared.clone(), place, node));
+    member.spawn("wishes", wish(shared.clone(), place, node, remembered));
     member.spawn("exchanges", begin_exchanges(member.clone()));
     (shared.options.pastime)(member.clone());
     while let Some(inbound) = incoming.next().await {
         (shared.options.on_stream)(&member, &inbound);
-        let mut stream = inbound.stream;
+        let (mut stream, is_known) = (inbound.stream, member.knows(&inbound.peer));
         let (shared, runtime) = (shared.clone(), runtime.clone());
         member.spawn("receiver", async move {
             let received = exchange::receive(&mut stream, &*runtime, shared.options.pause, &shared.referee).await;
             if let Ok(received) = received {
-                lock(&shared.arrived).insert(received.key);
+                // Others send what they like.
+                if is_known && !lock(&shared.arrived).insert(received.key) {
+                    shared.referee.blame(ONCE, format!("key {:x} has come again to node {}", received.key, place + 1));
+                }
                 let _ = exchange::answer(&mut stream, &received).await;
             }
         });
     }
 }
 
-/// Finds out who its peers are now, again and again, as a discovery service would tell.
-async fn wish(shared: Arc<Shared>, place: usize, node: Node) {
+/// Finds out who its peers are now, again and again, as a discovery service would tell. Of those that the node remembers
+/// nothing is told: it must find them by itself.
+async fn wish(shared: Arc<Shared>, place: usize, node: Node, remembered: Vec<KnownPeer>) {
     let runtime = node.runtime().clone();
-    let mut known: BTreeMap<usize, PeerId> = BTreeMap::new();
+    let find = |other| remembered.iter().find(|known| known.addrs.iter().any(|known| known.addr == addr(other)));
+    let mut known: BTreeMap<usize, PeerId> =
+        wanted(&shared, place).filter_map(|other| Some((other, find(other)?.peer))).collect();
     loop {
         for other in wanted(&shared, place) {
             let Some(peer) = lock(&shared.members[other]).as_ref().map(Node::peer_id) else { continue };
@@ -181,7 +188,7 @@ async fn wish(shared: Arc<Shared>, place: usize, node: Node) {
                 continue;
             }
             let outdated = known.insert(other, peer).map(|before| node.remove_peer(before));
-            let added = node.add_peer(peer, &[addr(other)], Intent::Persistent);
+            let added = node.add_peer(peer, &[addr(other), deaf_addr(other)], Intent::Persistent);
             if outdated.is_some_and(|outcome| outcome.is_err()) || added.is_err() {
                 return;
             }
@@ -197,46 +204,66 @@ fn wanted(shared: &Shared, place: usize) -> impl Iterator<Item = usize> {
     shared.options.wishes.iter().filter(move |(one, _)| *one == place).map(|(_, other)| *other)
 }
 
-/// Both who wants and who is wanted sends.
+/// Both who wants and who is wanted sends, to each in turn.
 async fn begin_exchanges(member: Member) {
-    let (node, shared) = (&member.node, &member.shared);
-    let mut luck = node.runtime().seed().public_stream();
+    let shared = &member.shared;
+    let mut luck = member.node.runtime().seed().public_stream();
     let partners: Vec<usize> = member.wishes().collect();
     let under_way = Arc::new(AtomicU64::new(0));
+    let mut turn = draw(&mut luck, partners.len() as u64) as usize;
     loop {
         member.sleep(shared.options.exchange_every).await;
-        if member.is_quiet() {
+        if member.is_quiet() || partners.is_empty() {
             return;
         }
-        let Some(partner) = partners.get(draw(&mut luck, partners.len() as u64) as usize) else { return };
-        let Some(peer) = member.peer_at(*partner) else { continue };
-        if under_way.fetch_add(1, Ordering::Relaxed) >= MAX_EXCHANGES {
-            under_way.fetch_sub(1, Ordering::Relaxed);
+        if under_way.load(Ordering::Relaxed) >= MAX_EXCHANGES {
             continue;
         }
-        let (key, length) = (luck.next_u64(), draw_length(&mut luck, shared.options.exchange_bytes));
-        let (shared, node, under_way) = (shared.clone(), node.clone(), under_way.clone());
-        let of_all = UnderWay::new(shared.clone());
-        let is_well = member.is_well();
+        turn = (turn + 1) % partners.len();
+        let Some(peer) = member.peer_at(partners[turn]) else { continue };
+        // Less than the keys of other kinds.
+        let (key, length) = (luck.next_u64() >> 2, draw_length(&mut luck, shared.options.exchange_bytes));
+        let exchange = Exchange { to: partners[turn], peer, key, length, is_well: member.is_well() };
+        let (sender, places) = (member.clone(), (UnderWay::new(&shared.under_way), UnderWay::new(&under_way)));
         member.spawn("sender", async move {
-            let exchange = async {
-                let mut stream = node.open_stream(&peer, &[EXCHANGE]).await?;
-                exchange::send(&mut stream, key, length, &shared.referee).await
-            };
-            let patience = if is_well { shared.options.longest_exchange(length) } else { PATIENCE };
-            let why = match within(&**node.runtime(), patience, exchange).await {
-                Some(Ok(())) => {
-                    shared.finished.fetch_add(1, Ordering::Relaxed);
-                    None
-                }
-                Some(Err(error)) => Some(error.to_string()),
-                None => Some(format!("it takes longer than {patience:?}")),
-            };
-            if let Some(why) = why.filter(|_| is_well) {
-                shared.referee.blame(ENDS_WELL, format!("{length} bytes from {} to {peer}: {why}", node.peer_id()));
-            }
-            drop(of_all);
-            under_way.fetch_sub(1, Ordering::Relaxed);
+            exchange.run(&sender).await;
+            drop(places);
         });
+    }
+}
+
+struct Exchange {
+    to: usize,
+    peer: PeerId,
+    key: u64,
+    length: u64,
+    /// It has no reason to fail.
+    is_well: bool,
+}
+
+impl Exchange {
+    async fn run(&self, member: &Member) {
+        let Self { to, peer, key, length, is_well } = *self;
+        let (node, shared) = (&member.node, &member.shared);
+        let exchange = async {
+            let mut stream = node.open_stream(&peer, &[EXCHANGE]).await?;
+            exchange::send(&mut stream, key, length, &shared.referee).await
+        };
+        let patience = shared.options.longest_exchange(length);
+        let outcome = match is_well {
+            true => within(&**node.runtime(), patience, exchange).await,
+            // That it ends is asked when all come to rest.
+            false => Some(exchange.await),
+        };
+        let why = match outcome {
+            Some(Ok(())) => {
+                *lock(&shared.finished).entry((member.place, to)).or_default() += 1;
+                return;
+            }
+            Some(Err(_)) if !is_well => return,
+            Some(Err(error)) => error.to_string(),
+            None => format!("it takes longer than {patience:?}"),
+        };
+        shared.referee.blame(ENDS_WELL, format!("{length} bytes from {} to {peer}: {why}", node.peer_id()));
     }
 }

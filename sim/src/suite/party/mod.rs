@@ -1,12 +1,14 @@
 //! Nodes that keep connections to each other and exchange bytes, whatever happens to them.
 
+mod disk;
+mod limits;
 mod liveness;
 mod member;
 mod options;
 mod shutdown;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,15 +17,18 @@ use std::{
 };
 
 use septa_core::{Multiaddr, PeerId, SeedStream};
-use septa_driver::{Node, node::Config};
+use septa_driver::Node;
 
+use self::disk::Kept;
 pub(super) use self::{member::Member, options::Options};
-use crate::{
-    Referee, Run,
-    plan::{Fault, FaultKind},
-};
+use super::setup;
+use crate::{Referee, Run, network::ip_of, plan::Fault};
 
 pub(super) const PORT: u16 = 4001;
+/// Where the keys begin of exchanges with nothing beside them, and of what is written before a shutdown. Those that are
+/// drawn are less.
+const ALONE_KEYS: u64 = 1 << 62;
+const LAST_KEYS: u64 = 1 << 63;
 
 /// All of them.
 pub(super) struct Party<'r> {
@@ -39,6 +44,8 @@ struct Shared {
     is_tampered: bool,
     /// Nothing is held up, and every clock goes.
     is_punctual: bool,
+    /// One end of a connection may not hear of its end before a write has stalled for too long.
+    hides_ends: bool,
     /// Nothing goes wrong any more.
     is_healed: AtomicBool,
     /// All who want each other have one connection, and nobody is to lose it.
@@ -46,10 +53,13 @@ struct Shared {
     /// The scenario wants to see whether everything comes to rest.
     is_quiet: AtomicBool,
     /// Exchanges, by those who began them.
-    under_way: AtomicU64,
-    finished: AtomicU64,
+    under_way: Arc<AtomicU64>,
+    /// How many have ended well, by the places of both ends, that of who began them first.
+    finished: Mutex<BTreeMap<(usize, usize), u64>>,
     /// The keys of what came whole.
     arrived: Mutex<BTreeSet<u64>>,
+    /// What is on the disks.
+    kept: Mutex<BTreeMap<PeerId, Kept>>,
     /// All who have lived here.
     known: Mutex<BTreeSet<PeerId>>,
     referee: Referee,
@@ -59,17 +69,20 @@ impl<'r> Party<'r> {
     pub(super) fn start(run: &'r Run<'r>, options: Options) -> Self {
         let members = (0..run.nodes).map(|_| Mutex::default()).collect();
         let referee = run.simulation.referee();
+        let has = |is_meant: &dyn Fn(&Fault) -> bool| run.plan.faults.iter().any(|timed| is_meant(&timed.fault));
         let shared = Arc::new(Shared {
             options,
             members,
-            is_punctual: run.plan.faults.iter().all(|timed| !delays(timed.fault.kind())),
-            is_tampered: run.plan.faults.iter().any(|timed| matches!(timed.fault, Fault::Tamper { .. })),
+            is_punctual: !has(&delays),
+            is_tampered: has(&tampers),
+            hides_ends: has(&|fault| delays(fault) || tampers(fault) || matches!(fault, Fault::Fin { .. })),
             is_healed: AtomicBool::new(false),
             is_well: AtomicBool::new(false),
             is_quiet: AtomicBool::new(false),
-            under_way: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
+            under_way: Arc::default(),
+            finished: Mutex::default(),
             arrived: Mutex::default(),
+            kept: Mutex::default(),
             known: Mutex::default(),
             referee,
         });
@@ -78,16 +91,13 @@ impl<'r> Party<'r> {
             run.simulation
                 .boot(&format!("node {}", place + 1), move |boot| member::live(shared.clone(), place as usize, boot))
         });
-        let party = Self { run, shared: shared.clone(), hosts: hosts.collect() };
-        let limits = shared.options.config.clone();
-        run.simulation.add_invariant("limits are never exceeded", 500, move |_| {
-            shared
-                .members
-                .iter()
-                .filter_map(|member| lock(member).clone())
-                .try_for_each(|node| within_limits(&node, &limits))
-        });
-        party
+        limits::watch(run, &shared);
+        Self { run, shared: shared.clone(), hosts: hosts.collect() }
+    }
+
+    /// The latest life of each node that has had one.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Node> {
+        self.shared.nodes()
     }
 
     pub(super) fn node(&self, place: usize) -> Option<Node> {
@@ -108,29 +118,30 @@ pub(super) fn draw_length(luck: &mut SeedStream, most: u64) -> u64 {
 
 /// Where the node at a place listens.
 pub(super) fn addr(place: usize) -> Multiaddr {
-    let host = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
-    Multiaddr::from_socket_addr((crate::network::ip_of(host, false), PORT).into())
+    let host = setup::number(place).get();
+    Multiaddr::from_socket_addr((ip_of(host, false), PORT).into())
 }
 
-fn delays(kind: FaultKind) -> bool {
+/// Where it could be and does not listen, so that more than one address may be dialed.
+fn deaf_addr(place: usize) -> Multiaddr {
+    let host = setup::number(place).get();
+    Multiaddr::from_socket_addr((ip_of(host, true), PORT).into())
+}
+
+/// Something is held up, or a clock does not go as it should.
+fn delays(fault: &Fault) -> bool {
     matches!(
-        kind,
-        FaultKind::Stall | FaultKind::Partition | FaultKind::ClockPause | FaultKind::ClockDrift | FaultKind::LateTimers
+        fault,
+        Fault::Stall { .. }
+            | Fault::Partition { .. }
+            | Fault::ClockPause { .. }
+            | Fault::ClockDrift { .. }
+            | Fault::LateTimers { .. }
     )
 }
 
-fn within_limits(node: &Node, limits: &Config) -> Result<(), String> {
-    let stats = node.stats();
-    let counts = [
-        ("connections", stats.connections, limits.max_connections),
-        ("inbound connections", stats.inbound, limits.max_inbound),
-        ("pending inbound connections", stats.pending_inbound, limits.max_pending_inbound),
-        ("dials", stats.dialing, limits.max_dials),
-    ];
-    match counts.iter().find(|(_, count, limit)| count > limit) {
-        Some((what, count, limit)) => Err(format!("{} has {count} {what} of at most {limit}", node.peer_id())),
-        None => Ok(()),
-    }
+fn tampers(fault: &Fault) -> bool {
+    matches!(fault, Fault::Tamper { .. })
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -8,13 +8,12 @@ use septa_core::{
 };
 use septa_driver::node::{Backoff, Config, InboundStream};
 
-use super::{
-    Member,
-    member::{MAX_EXCHANGES, PATIENCE},
-};
+use super::{Member, member::MAX_EXCHANGES};
 
 /// Every link carries so many bytes a second.
 const LEAST_BANDWIDTH: u64 = 100_000;
+/// Longer than an exchange takes whose receiver pauses behind each piece.
+const PAUSING: Duration = Duration::from_secs(600);
 
 /// How the nodes of a party are made, and what they do.
 #[derive(Clone)]
@@ -67,17 +66,18 @@ impl Options {
     /// How long an exchange may take when all is well and others go on beside it.
     pub(super) fn longest_exchange(&self, length: u64) -> Duration {
         if !self.pause.is_zero() {
-            return PATIENCE;
+            return PAUSING;
         }
         let under_way = Duration::from_secs(8);
         under_way + Duration::from_secs(2 * MAX_EXCHANGES * length / LEAST_BANDWIDTH)
     }
 
     /// How long after everything is well again a pair that wants each other may take to talk: an effort that has just
-    /// begun in vain ends, the longest backoff passes, and another one ends well.
-    pub(in crate::suite) fn reconnect_bound(&self) -> Duration {
+    /// begun in vain ends, the longest backoff passes, and another one ends well. Where one end may not have heard that the
+    /// former connection is over, its writes stall first.
+    pub(super) fn reconnect_bound(&self, hides_ends: bool) -> Duration {
         let effort = self.config.dial_timeout + self.connection.upgrade_timeout;
-        let silent = self.connection.write_stall_timeout;
+        let silent = if hides_ends { self.connection.write_stall_timeout } else { Duration::ZERO };
         let handshake = match self.connection.handshake {
             HandshakeMode::Application { timeout } => timeout + self.config.cooldown,
             HandshakeMode::Automatic => Duration::ZERO,

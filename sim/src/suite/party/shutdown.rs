@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use septa_core::PeerId;
 use septa_driver::Node;
 
-use super::{Party, lock};
+use super::{LAST_KEYS, Party, lock};
 use crate::{
     Failed,
     suite::{
@@ -27,7 +27,7 @@ impl Party<'_> {
         for (place, node) in nodes.iter().enumerate() {
             let listener = self.pairs().find(|(one, other)| *one == place && *other > place);
             match listener.and_then(|(_, other)| self.node(other)) {
-                Some(listener) => self.shut_down_speaking(node, &listener.peer_id(), place as u64)?,
+                Some(listener) => self.shut_down_speaking(node, &listener.peer_id(), LAST_KEYS | place as u64)?,
                 None => self.shut_down_in_time(node)?,
             }
         }
@@ -44,7 +44,7 @@ impl Party<'_> {
                 return Err(Failed::Unmet { wish: "a node that was shut down holds nothing".to_owned(), why });
             }
         }
-        Ok(())
+        self.memory_returns("all memory is given back in the end", false)
     }
 
     fn shut_down_in_time(&self, node: &Node) -> Result<(), Failed> {
