@@ -1,9 +1,12 @@
 //! What a node says of its connections, and whether that can be.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use septa_core::{
-    PeerId,
+    ConnectionId, Instant, PeerId,
     connection::{CloseReason, ProtocolError, codes::connection as codes},
     node::{Event, PeerState},
     noise,
@@ -26,31 +29,59 @@ pub(super) async fn watch(
     on_event: &(dyn Fn(&Member, &Event) + Send + Sync),
 ) {
     let (node, referee) = (&member.node, member.referee());
-    let mut open = BTreeMap::new();
+    let mut told = Told::default();
     while let Some(event) = events.next().await {
         note(journal, &event);
         on_event(member, &event);
         let now = node.runtime().now();
-        let is_wrong = match &event {
+        let was_right = match &event {
             Event::Opened { connection, peer, .. } => {
                 set_witnesses(member, peer);
-                open.insert(*connection, now).is_some()
+                told.open(*connection, now)
             }
             Event::Closed { connection, was_open, peer, reason, .. } => {
-                let since = open.remove(connection);
-                if let (Some(since), Some(peer)) = (since, peer) {
-                    judge(member, peer, reason, now.saturating_duration_since(since));
+                if let (Some(since), Some(peer)) = (told.open.get(connection), peer) {
+                    judge(member, peer, reason, now.saturating_duration_since(*since));
                 }
-                since.is_some() != *was_open
+                told.close(*connection, *was_open)
             }
-            _ => false,
+            _ => true,
         };
-        if is_wrong {
+        // Of those of which the beginning was lost nothing can be said.
+        if !was_right && events.lost_events() == 0 {
             referee.blame(ONE_CLOSED, format!("{event:?}"));
         }
     }
-    if events.lost_events() == 0 && !open.is_empty() {
-        referee.blame(ONE_CLOSED, format!("{:?} ended with {} connections open", node.peer_id(), open.len()));
+    let counters = node.stats().counters;
+    let counted = [counters.connections_opened, counters.connections_closed, counters.connections_failed];
+    if events.lost_events() == 0 && (counted != told.counts || !told.open.is_empty()) {
+        let why = format!("{:?} ended with {counted:?}, and has told {:?}", node.peer_id(), told.counts);
+        referee.blame(ONE_CLOSED, format!("{why}, and {} are open", told.open.len()));
+    }
+}
+
+/// The connections of which a node has told.
+#[derive(Default)]
+struct Told {
+    /// Those that are open, and since when.
+    open: BTreeMap<ConnectionId, Instant>,
+    over: BTreeSet<ConnectionId>,
+    /// How many have opened, were open and are over, and were over before they opened.
+    counts: [u64; 3],
+}
+
+impl Told {
+    /// False if that cannot be.
+    fn open(&mut self, id: ConnectionId, now: Instant) -> bool {
+        self.counts[0] += 1;
+        self.open.insert(id, now).is_none() && !self.over.contains(&id)
+    }
+
+    /// The same.
+    fn close(&mut self, id: ConnectionId, was_open: bool) -> bool {
+        self.counts[if was_open { 1 } else { 2 }] += 1;
+        let is_first = self.over.insert(id);
+        self.open.remove(&id).is_some() == was_open && is_first
     }
 }
 
