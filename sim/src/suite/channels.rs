@@ -102,6 +102,11 @@ impl Hall {
     fn moves_on(&self, run: &Run<'_>) -> Result<(), Failed> {
         let received = |id: FlowId| lock(&self.flows).of(id).map_or(0, |flow| flow.received);
         let before: Vec<_> = self.live_flows().into_iter().map(|id| (id, received(id))).collect();
+        let wanted = setup::all_pairs(run.nodes).count();
+        if before.len() != wanted {
+            let why = format!("{} of {wanted}", before.len());
+            return Err(Failed::Unmet { wish: "everybody has a channel to everybody".to_owned(), why });
+        }
         run.comes("new messages arrive", OPENING, || {
             match before.iter().find(|(id, count)| received(*id) < count + 5) {
                 Some((id, count)) => {
@@ -128,7 +133,7 @@ impl Hall {
             .try_for_each(|(id, flow)| flow.is_at_rest().map_err(|why| format!("{id:?}: {why}")))
     }
 
-    /// Each message that a channel has taken was sent or dropped, and each that was lost on the way was told.
+    /// Each message that a channel has taken was sent or dropped, and was told lost if a stream took its beginning along.
     fn adds_up(&self) -> Result<(), Failed> {
         for seat in self.seats() {
             let (stats, _) = seat.channel.totals();
@@ -215,7 +220,8 @@ fn begin(hall: &Arc<Hall>, member: Member) {
     let channel = match member.node.channel_with(NAME, options.clone()) {
         Ok(channel) => channel,
         // It was shut down meanwhile.
-        Err(_) => return,
+        Err(_) if member.is_quiet() => return,
+        Err(error) => return member.referee().blame("a node can have a channel", error.to_string()),
     };
     let seat = Seat { member: member.clone(), channel, options };
     *lock(&hall.seats[member.place]) = Some(seat.clone());

@@ -6,7 +6,8 @@
 
 use super::exchange::fill;
 
-const LEN: usize = 16;
+/// Before the bytes that follow from it: no message is shorter.
+pub(super) const LEN: usize = 16;
 
 /// Which message it is of those that a sender sends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -14,7 +14,7 @@ use septa_driver::{
 
 use super::{
     exchange::fill,
-    label::{Label, hash},
+    label::{self, Label, hash},
     party::{Member, Options, Party, draw, draw_length, lock},
     setup,
     waiting::within,
@@ -27,12 +27,15 @@ use crate::{
 const DEADLINE: &str = "a request ends by its deadline";
 const BELONGS: &str = "an answer belongs to its request";
 const ONCE: &str = "a request is asked once, by whoever it says, and of whom it was for";
+const AT_ONCE: &str = "no peer occupies an application with its requests";
 const HONEST: &str = "an honest peer breaks no rule";
 
 /// Longest request and answer.
 const MAX_LEN: u64 = 4000;
-/// Those that ask one peer at once, in each mode.
-const ASKERS: usize = 3;
+/// The same with its frame.
+const LONGEST: usize = MAX_LEN as usize + 16;
+/// Those that ask one peer at once, in each mode: more than any limit lets through.
+const ASKERS: usize = 6;
 
 pub(super) struct Asked;
 
@@ -105,6 +108,8 @@ struct Books {
     /// Those that have come to whom they were for.
     asked: BTreeSet<Label>,
     answered: BTreeMap<Route, u64>,
+    /// Requests that an application has taken, by its place and life, who asks, and how.
+    held: BTreeMap<Route, usize>,
     under_way: BTreeMap<(usize, u32), usize>,
 }
 
@@ -130,6 +135,11 @@ impl Office {
             peers.into_iter().map(move |peer| (desk.member.place, desk.member.life, peer, desk.mode))
         });
         let before: Vec<(Route, u64)> = routes.map(|route| (route, answered(&route))).collect();
+        let wanted = MODES.len() * setup::all_pairs(run.nodes).count();
+        if before.len() != wanted {
+            let why = format!("{} of {wanted}", before.len());
+            return Err(Failed::Unmet { wish: "everybody can ask everybody".to_owned(), why });
+        }
         // A peer that did not take a stream is left alone for a minute at most.
         run.comes("requests are answered", Duration::from_secs(65), || {
             match before.iter().find(|(route, count)| answered(route) < count + 3) {
@@ -166,18 +176,52 @@ impl Office {
 impl Desk {
     fn within_limits(&self) -> Result<(), String> {
         let (options, config) = (&self.options, &self.options.config);
+        let mut waiting = 0;
         for peer in self.member.partners().into_iter().filter_map(|place| self.member.peer_at(place)) {
             let asks = self.requests.stats(&peer).unwrap_or_default();
-            let counts = [
+            let answers = self.requests.answering_stats(&peer).unwrap_or_default();
+            waiting += answers.waiting;
+            // Each connection has one. A lost one may be gone before its stream is.
+            let streams = self.member.node.peer_info(&peer).map_or(1, |info| info.connections.len().max(1));
+            let (high_messages, high_bytes) = (config.watermarks.high_messages, config.watermarks.high_bytes);
+            self.within(&[
                 ("pending", asks.pending, config.max_pending),
                 ("waiting", asks.waiting, config.max_waiting),
-                ("answering", self.requests.answering(), options.max_answering_in_all),
-            ];
-            if let Some((what, count, limit)) = counts.iter().find(|(_, count, limit)| count > limit) {
-                return Err(format!("node {}, {:?}: {count} {what} of {limit}", self.member.place + 1, self.mode));
-            }
+                // Cancellations go in any case, and so do the answers to what was taken.
+                ("queued messages", asks.queued_messages, high_messages + config.max_pending),
+                ("queued bytes", asks.queued_bytes, high_bytes + LONGEST * config.max_pending),
+                ("answering", answers.answering, config.max_answering),
+                ("queued answers", answers.queued_messages, streams * (high_messages + config.max_answering)),
+                ("bytes of them", answers.queued_bytes, streams * (high_bytes + LONGEST * config.max_answering)),
+                ("waiting for the application", answers.waiting, self.most_waiting(streams)),
+            ])?;
         }
-        Ok(())
+        let in_all = options.max_received_bytes_in_all.div_ceil(label::LEN);
+        self.within(&[
+            ("answering in all", self.requests.answering(), options.max_answering_in_all),
+            ("waiting in all", waiting, if self.mode == Mode::Exchange { in_all } else { usize::MAX }),
+        ])
+    }
+
+    /// How many requests of a peer may have come that the application has not taken. The one that reaches a limit of bytes
+    /// is still taken, and each has a label at least.
+    fn most_waiting(&self, streams: usize) -> usize {
+        let (options, config) = (&self.options, &self.options.config);
+        let received = config.max_answering.min(options.max_received_bytes.div_ceil(label::LEN));
+        let held = config.max_held.min(config.max_held_bytes.div_ceil(label::LEN));
+        match self.mode {
+            Mode::Multiplexed => streams * (received + held),
+            Mode::Exchange => received,
+        }
+    }
+
+    fn within(&self, counts: &[(&str, usize, usize)]) -> Result<(), String> {
+        match counts.iter().find(|(_, count, limit)| count > limit) {
+            Some((what, count, limit)) => {
+                Err(format!("node {}, {:?}: {count} {what} of {limit}", self.member.place + 1, self.mode))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -215,15 +259,15 @@ fn tiny(luck: &mut SeedStream) -> RequestOptions {
                 high_bytes,
                 low_bytes: up_to(high_bytes as u64 - 1) - 1,
             },
-            max_pending: up_to(4),
+            max_pending: up_to(6),
             max_answering: up_to(3),
-            max_held: up_to(4),
-            max_held_bytes: up_to(8000),
+            max_held: up_to(3),
+            max_held_bytes: up_to(4000),
             max_waiting: up_to(ASKERS as u64),
         },
         max_answering_in_all: up_to(4),
-        max_received_bytes: up_to(8000),
-        max_received_bytes_in_all: up_to(16_000),
+        max_received_bytes: up_to(4000),
+        max_received_bytes_in_all: up_to(6000),
         max_waiting_streams: up_to(4),
         read_timeout: Duration::from_secs(2),
         ..RequestOptions::default()
@@ -241,8 +285,12 @@ fn begin(office: &Arc<Office>, member: &Member) {
     lock(&office.desks[member.place]).clear();
     for mode in MODES {
         let options = tiny(&mut member.node.runtime().seed().public_stream());
-        // Unless it was shut down meanwhile.
-        let Ok(requests) = open(member, mode, options.clone()) else { return };
+        let requests = match open(member, mode, options.clone()) {
+            Ok(requests) => requests,
+            // It was shut down meanwhile.
+            Err(_) if member.is_quiet() => return,
+            Err(error) => return member.referee().blame("a node can ask and answer", error.to_string()),
+        };
         let desk = Desk { member: member.clone(), mode, requests, options };
         lock(&office.desks[member.place]).push(desk.clone());
         for partner in member.partners() {
@@ -308,7 +356,7 @@ async fn answer(office: Arc<Office>, desk: Desk, mut luck: SeedStream) {
         if let Err(why) = lock(&office.books).ask(request.peer(), own, request.body()) {
             return member.referee().blame(ONCE, why);
         }
-        let reply = answer_to(request.body(), own);
+        let (reply, held) = (answer_to(request.body(), own), Held::new(&office, &desk, request.peer()));
         let slowness = match draw(&mut luck, 16) {
             _ if member.is_healed() => 0,
             0 => 8000,
@@ -325,6 +373,7 @@ async fn answer(office: Arc<Office>, desk: Desk, mut luck: SeedStream) {
                 let respond = async move {
                     member.sleep(pause).await;
                     let _ = request.respond(&reply);
+                    drop(held);
                 };
                 desk.member.spawn("slow answer", respond);
             }
@@ -332,6 +381,32 @@ async fn answer(office: Arc<Office>, desk: Desk, mut luck: SeedStream) {
         if draw(&mut luck, 40) == 0 && !member.is_healed() {
             member.sleep(Duration::from_millis(draw(&mut luck, 3000))).await;
         }
+    }
+}
+
+/// A request of a peer that the application has.
+struct Held {
+    office: Arc<Office>,
+    route: Route,
+}
+
+impl Held {
+    fn new(office: &Arc<Office>, desk: &Desk, peer: PeerId) -> Self {
+        let (member, max) = (&desk.member, desk.options.config.max_answering);
+        let route = (member.place, member.life, peer, desk.mode);
+        let mut books = lock(&office.books);
+        let count = books.held.entry(route).or_default();
+        *count += 1;
+        if *count > max {
+            member.referee().blame(AT_ONCE, format!("{count} of at most {max} on {route:?}"));
+        }
+        Self { office: office.clone(), route }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.office.books).held.entry(self.route).and_modify(|count| *count -= 1);
     }
 }
 
