@@ -7,7 +7,8 @@ use std::{
 };
 
 use septa_core::{
-    ConnectionId, SeedStream,
+    ConnectionId, Instant, PeerId, SeedStream,
+    channel::handshake::Party as RejectedBy,
     connection::{CloseReason, HandshakeError, HandshakeMode},
     node::PeerState,
 };
@@ -24,12 +25,14 @@ use crate::{
 };
 
 const BOTH: &str = "nothing flows before both applications have accepted each other";
+const REJECTED: &str = "who is rejected hears the code that was said";
 const COOLDOWN: &str = "who failed the handshake stays away for a while";
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const COOLING: Duration = Duration::from_secs(4);
 /// How long a connection waits for its last bytes to leave, and then for those of the peer.
 const DRAIN: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(100);
 
 pub(super) struct HandshakeRaces;
 
@@ -78,6 +81,10 @@ impl Scenario for HandshakeRaces {
 #[derive(Default)]
 struct Register {
     accepted: BTreeSet<u64>,
+    /// With which code somebody has rejected the other end of a connection.
+    rejected: BTreeMap<([u8; 32], PeerId), u8>,
+    /// Until when a life of a node stays away from a peer.
+    cooling: BTreeMap<(usize, u32, PeerId), Instant>,
     /// The tokens of both ends, own first.
     ends: BTreeMap<(usize, u32, ConnectionId), (u64, u64)>,
 }
@@ -96,7 +103,7 @@ async fn receive_guests(register: Arc<Mutex<Register>>, member: Member) {
     while let Ok(connection) = member.node.next_handshake().await {
         let manner = if member.is_healed() { Manner::Polite } else { Manner::draw(&mut luck) };
         let own = member.node.runtime().seed().public_stream();
-        member.spawn("cooldown", stay_away(member.clone(), connection.clone()));
+        member.spawn("cooldown", stay_away(register.clone(), member.clone(), connection.clone()));
         member.spawn("handshake", meet(register.clone(), member.clone(), connection, manner, own));
     }
 }
@@ -144,7 +151,7 @@ async fn meet(
     match manner {
         Manner::Silent => return,
         Manner::Leaves => return connection.close(0),
-        Manner::Rejects => return drop(connection.reject(7, "no")),
+        Manner::Rejects => return reject(&register, &member, &connection, 7, "no"),
         Manner::Slow => member.sleep(Duration::from_millis(4500 + draw(&mut luck, 600))).await,
         Manner::Polite | Manner::Talks | Manner::ChangesItsMind => {}
     }
@@ -161,7 +168,7 @@ async fn meet(
     lock(&register).accepted.insert(token);
     if manner == Manner::ChangesItsMind {
         let _ = within(&**member.node.runtime(), Duration::ZERO, connection.finalize()).await;
-        return drop(connection.reject(8, "after all"));
+        return reject(&register, &member, &connection, 8, "after all");
     }
     match connection.finalize().await {
         Ok(()) if !lock(&register).accepted.contains(&other) => {
@@ -173,25 +180,52 @@ async fn meet(
     }
 }
 
+fn reject(register: &Mutex<Register>, member: &Member, connection: &Connection, code: u8, reason: &str) {
+    let binding = connection.channel_binding();
+    if connection.reject(code, reason).is_ok()
+        && let Some(binding) = binding
+    {
+        lock(register).rejected.insert((binding, member.node.peer_id()), code);
+    }
+}
+
 /// If the handshake is to blame for the end of the connection, there is none for as long as it is said.
-async fn stay_away(member: Member, connection: Connection) {
-    let peer = connection.peer_id();
+async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: Connection) {
+    let (own, peer, binding) = (member.node.peer_id(), connection.peer_id(), connection.channel_binding());
+    let reason = connection.closed().await;
+    if let CloseReason::HandshakeRejected { by, code } = reason {
+        let who = if by == RejectedBy::Local { own } else { peer };
+        let said = binding.and_then(|binding| lock(&register).rejected.get(&(binding, who)).copied());
+        if said != Some(code) {
+            let why = format!("node {} hears of {code} by {who}, who has said {said:?}", member.place + 1);
+            member.referee().blame(REJECTED, why);
+        }
+    }
     let is_to_blame = matches!(
-        connection.closed().await,
+        reason,
         CloseReason::HandshakeRejected { .. } | CloseReason::HandshakeRefused(_) | CloseReason::HandshakeTimeout
     );
     if !is_to_blame {
         return;
     }
-    // The node hears of it when the connection is closed, which takes as long as both ends take to say so, at most.
-    for wait in [2 * DRAIN, COOLING - 2 * DRAIN - Duration::from_millis(100)] {
+    let now = member.node.runtime().now();
+    {
+        let mut register = lock(&register);
+        let end = register.cooling.entry((member.place, member.life, peer)).or_insert(Instant::EPOCH);
+        // Another connection whose handshake fails meanwhile prolongs nothing.
+        if now < *end {
+            return;
+        }
+        *end = now.saturating_add(COOLING);
+    }
+    for wait in [MOMENT, 2 * DRAIN - MOMENT, COOLING - 2 * DRAIN - MOMENT] {
         member.sleep(wait).await;
         // Who is gone for good is forgotten, and with it that it failed.
         let is_known = member.partners().into_iter().any(|place| member.peer_at(place) == Some(peer));
-        let state = member.node.state(&peer);
-        let is_there = matches!(state, PeerState::Connected | PeerState::Established);
-        if is_known && is_there && !member.is_quiet() {
-            return member.referee().blame(COOLDOWN, format!("{peer} is {state:?} on node {}", member.place + 1));
+        let Some(info) = member.node.peer_info(&peer).filter(|_| is_known && !member.is_quiet()) else { continue };
+        let is_there = matches!(info.state, PeerState::Connected | PeerState::Established);
+        if is_there || !info.dialing.is_empty() {
+            return member.referee().blame(COOLDOWN, format!("{info:?} on node {}", member.place + 1));
         }
     }
 }
