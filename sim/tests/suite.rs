@@ -4,41 +4,37 @@ use std::{fs, path::Path};
 
 use septa_sim::{check, plan::Plan, play, suite};
 
-/// As many as it takes for every kind of fault to strike.
-const SEEDS: u64 = 20;
+/// Checks a scenario in a test of its own, with as many seeds as it takes for each of its faults to strike.
+macro_rules! check_each {
+    ($($test:ident: $name:literal, $seeds:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            check(0..$seeds, &*suite::find($name).unwrap());
+        })*
 
-fn check_all_of(name: &str) {
-    check(0..SEEDS, &*suite::find(name).unwrap());
+        #[test]
+        fn no_scenario_is_left_out() {
+            let all: Vec<String> = suite::all().iter().map(|scenario| scenario.name().to_owned()).collect();
+            assert_eq!(all, [$($name),*]);
+        }
+    };
 }
 
-#[test]
-fn channels() {
-    check_all_of("channels");
-}
-
-#[test]
-fn requests() {
-    check_all_of("requests");
-}
-
-#[test]
-fn handshake_races() {
-    check_all_of("handshake-races");
-}
-
-#[test]
-fn hostile() {
-    check_all_of("hostile");
-}
-
-#[test]
-fn pair() {
-    check_all_of("pair");
-}
-
-#[test]
-fn idle_peers() {
-    check(0..1, &*suite::find("idle-peers").unwrap());
+check_each! {
+    mesh_churn: "mesh-churn", 4;
+    partition_heal: "partition-heal", 10;
+    simultaneous_dial: "simultaneous-dial", 10;
+    slow_readers: "slow-readers", 10;
+    restart: "restart", 20;
+    nat: "nat", 20;
+    clock_trouble: "clock-trouble", 20;
+    torn_storage: "torn-storage", 20;
+    channels: "channels", 20;
+    requests: "requests", 20;
+    handshake_races: "handshake-races", 20;
+    hostile: "hostile", 20;
+    pair: "pair", 20;
+    idle_peers: "idle-peers", 1;
 }
 
 #[test]
