@@ -1,13 +1,13 @@
-//! The clocks of a host, and the timers that go by them.
+//! The clocks of a host.
 
 use std::{
+    cell::Cell,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::Duration,
 };
 
 use septa_core::Instant;
-use septa_driver::runtime::Timer;
 
 use crate::{
     draws::Draws,
@@ -46,6 +46,20 @@ struct State {
     calendar: i64,
     /// By how much alarms are late at most, once for each fault.
     lateness: Vec<Duration>,
+    unseen: Unseen,
+}
+
+/// Faults that nobody has seen the doing of yet.
+#[derive(Default)]
+struct Unseen {
+    /// In true time: when each pause began that lasts.
+    pauses: Vec<Instant>,
+    /// How many calendar jumps there were, and by how many seconds together.
+    jumps: (u64, i64),
+    /// Parts per million, and in true time when it began.
+    drifts: Vec<(i32, Instant)>,
+    /// Drifts have made the clock gain or lose something at an earlier rate than that of now.
+    has_drifted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,21 +87,42 @@ impl Clock {
             ppm: 0,
             calendar: 0,
             lateness: Vec::new(),
+            unseen: Unseen::default(),
         };
         Self { schedule, fired, counters, host, state: Mutex::new(state) }
     }
 
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    pub(crate) fn count_timer(&self) {
+        self.counters.add_timer();
+    }
+
+    /// For whoever runs on the host: what it shows wrongly counts.
     pub(crate) fn now(&self) -> Instant {
         let now = self.schedule.now();
-        self.lock(|state| state.shown_at(now))
+        let (shown, seen) = self.lock(|state| (state.shown_at(now), state.see(now)));
+        self.count(seen);
+        shown
     }
 
     /// The time since 1970 by the calendar of the host.
     pub(crate) fn unix_time(&self) -> Duration {
         let ran = self.now().saturating_duration_since(Instant::EPOCH).saturating_add(CALENDAR);
-        let ahead = self.lock(|state| state.calendar);
+        let (ahead, jumps) = self.lock(|state| (state.calendar, std::mem::take(&mut state.unseen.jumps)));
+        // Those that take back each other before somebody looks change nothing.
+        if jumps.1 != 0 {
+            (0..jumps.0).for_each(|_| self.fired.add(FaultKind::CalendarJump, self.host));
+        }
         let by = Duration::from_secs(ahead.unsigned_abs());
         if ahead < 0 { ran.saturating_sub(by) } else { ran.saturating_add(by) }
+    }
+
+    fn count(&self, seen: Seen) {
+        (0..seen.pauses).for_each(|_| self.fired.add(FaultKind::ClockPause, self.host));
+        (0..seen.drifts).for_each(|_| self.fired.add(FaultKind::ClockDrift, self.host));
     }
 
     /// Stands still until it is [resumed](Self::resume) as often.
@@ -97,14 +132,18 @@ impl Clock {
                 state.paused_at = now;
             }
             state.pauses += 1;
+            state.unseen.pauses.push(now);
         });
-        self.fired.add(FaultKind::ClockPause, self.host);
     }
 
     /// Jumps ahead by the time for which it stood still, once nothing stops it any more.
     pub(crate) fn resume(&self) {
         self.set(|state, now| {
             state.pauses = state.pauses.saturating_sub(1);
+            // One that is over at once stops nothing.
+            if let Some(place) = state.unseen.pauses.iter().position(|began| *began == now) {
+                state.unseen.pauses.remove(place);
+            }
             if state.pauses == 0 {
                 let missed = now.saturating_duration_since(state.paused_at);
                 state.since.1 = state.since.1.saturating_add(missed);
@@ -114,22 +153,28 @@ impl Clock {
 
     /// Runs faster, or slower, by so many parts per million.
     pub(crate) fn drift(&self, ppm: i32) {
-        self.set(|state, _| state.ppm = state.ppm.saturating_add(ppm.into()));
-        if ppm != 0 {
-            self.fired.add(FaultKind::ClockDrift, self.host);
-        }
+        self.set(|state, now| {
+            state.ppm = state.ppm.saturating_add(ppm.into());
+            if ppm != 0 {
+                state.unseen.drifts.push((ppm, now));
+            }
+        });
     }
 
     /// What [`drift`](Self::drift) has done is over. What the clock has gained or lost stays so.
     pub(crate) fn stop_drift(&self, ppm: i32) {
-        self.set(|state, _| state.ppm = state.ppm.saturating_sub(ppm.into()));
+        self.set(|state, now| {
+            state.ppm = state.ppm.saturating_sub(ppm.into());
+            state.unseen.drifts.retain(|drift| *drift != (ppm, now));
+        });
     }
 
     pub(crate) fn jump(&self, seconds: i64) {
-        self.lock(|state| state.calendar = state.calendar.saturating_add(seconds));
-        if seconds != 0 {
-            self.fired.add(FaultKind::CalendarJump, self.host);
-        }
+        self.lock(|state| {
+            state.calendar = state.calendar.saturating_add(seconds);
+            let (count, sum) = &mut state.unseen.jumps;
+            (*count, *sum) = (*count + 1, sum.saturating_add(seconds));
+        });
     }
 
     /// Alarms that are set from now on go off late, by a time drawn up to this.
@@ -147,16 +192,28 @@ impl Clock {
 
     fn set(&self, change: impl FnOnce(&mut State, Instant)) {
         let now = self.schedule.now();
-        let (since, rate) = self.lock(|state| {
+        let (since, rate, was_standing) = self.lock(|state| {
+            let was_standing = state.pauses > 0;
+            state.unseen.has_drifted |= state.is_drifting(now);
             state.since = (now, state.shown_at(now));
             change(state, now);
             state.rate = state.rate();
-            (state.since, state.rate)
+            (state.since, state.rate, was_standing && state.pauses == 0)
         });
-        self.schedule.move_alarms(self.host, |deadline| true_time(since, rate, deadline));
+        let is_overdue = Cell::new(false);
+        self.schedule.move_alarms(self.host, |deadline| {
+            is_overdue.set(is_overdue.get() || deadline < since.1);
+            true_time(since, rate, deadline)
+        });
+        if was_standing {
+            // Nobody who looks from now on sees that it ever stood still: but some have waited for it.
+            let unseen = self.lock(|state| std::mem::take(&mut state.unseen.pauses));
+            let pauses = if is_overdue.get() { unseen.len() } else { 0 };
+            self.count(Seen { pauses, drifts: 0 });
+        }
     }
 
-    fn set_alarm(&self, deadline: Instant, waker: Waker) -> AlarmId {
+    pub(crate) fn set_alarm(&self, deadline: Instant, waker: Waker) -> AlarmId {
         let (at, late) = self.lock(|state| {
             let late = state.draw_lateness();
             (true_time(state.since, state.rate, deadline), late)
@@ -170,7 +227,37 @@ impl Clock {
     }
 }
 
+/// How many faults of each kind somebody has seen the doing of.
+#[derive(Default)]
+struct Seen {
+    pauses: usize,
+    drifts: usize,
+}
+
 impl State {
+    /// Somebody looks at the clock.
+    fn see(&mut self, now: Instant) -> Seen {
+        let mut seen = Seen::default();
+        if !self.unseen.pauses.is_empty() {
+            let before = self.unseen.pauses.len();
+            self.unseen.pauses.retain(|began| *began >= now);
+            seen.pauses = before - self.unseen.pauses.len();
+        }
+        if !self.unseen.drifts.is_empty() && (self.unseen.has_drifted || self.is_drifting(now)) {
+            let before = self.unseen.drifts.len();
+            self.unseen.drifts.retain(|(_, began)| *began >= now);
+            seen.drifts = before - self.unseen.drifts.len();
+        }
+        self.unseen.has_drifted &= !self.unseen.drifts.is_empty();
+        seen
+    }
+
+    /// It has gained or lost something since its rate is this one.
+    fn is_drifting(&self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since.0);
+        matches!(self.rate, Rate::Millionths(_)) && self.shown_at(now) != self.since.1.saturating_add(passed)
+    }
+
     fn rate(&self) -> Rate {
         match (self.pauses, self.ppm) {
             (0, 0) => Rate::True,
@@ -214,58 +301,4 @@ fn true_time(since: (Instant, Instant), rate: Rate, deadline: Instant) -> Option
 
 fn nanos(nanos: u128) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// A timer in virtual time.
-pub(crate) struct SimTimer {
-    clock: Arc<Clock>,
-    deadline: Option<Instant>,
-    alarm: Option<AlarmId>,
-    /// It was said that the deadline has come.
-    has_fired: bool,
-}
-
-impl SimTimer {
-    pub(crate) fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, deadline: None, alarm: None, has_fired: false }
-    }
-
-    fn stop_alarm(&mut self) {
-        if let Some(id) = self.alarm.take() {
-            self.clock.schedule.stop(id);
-        }
-    }
-}
-
-impl Timer for SimTimer {
-    fn reset(&mut self, deadline: Option<Instant>) {
-        let deadline = deadline.filter(|deadline| *deadline != Instant::NEVER);
-        self.has_fired = false;
-        if self.deadline != deadline {
-            self.stop_alarm();
-            self.deadline = deadline;
-        }
-    }
-
-    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
-        if deadline <= self.clock.now() {
-            self.stop_alarm();
-            if !std::mem::replace(&mut self.has_fired, true) {
-                self.clock.counters.add_timer();
-            }
-            return Poll::Ready(());
-        }
-        if !self.alarm.as_ref().is_some_and(|id| self.clock.schedule.is_set_for(id, cx.waker())) {
-            self.stop_alarm();
-            self.alarm = Some(self.clock.set_alarm(deadline, cx.waker().clone()));
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for SimTimer {
-    fn drop(&mut self) {
-        self.stop_alarm();
-    }
 }

@@ -5,7 +5,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 use septa_core::{Instant, Seed, crypto::Provider};
 use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 
-use crate::{clock::SimTimer, machine::Machine, network::Dialed, observer::Event, world::World};
+use crate::{dial::dial, machine::Machine, timer::SimTimer, world::World};
 
 /// A host in one of its lives. When that is over, nothing that is asked of it happens.
 pub(crate) struct Host {
@@ -59,13 +59,7 @@ impl Runtime for Host {
         let (network, id, alive) = (self.world.network.clone(), self.machine.id, self.check_alive());
         Box::pin(async move {
             alive?;
-            let tell = |error: &io::Error| {
-                network.observer.tell(Event::DialFailed { dialer: id, remote: addr, why: error.kind() });
-            };
-            match network.connect(id, addr).inspect_err(tell)? {
-                Dialed::Connected(socket) => Ok(socket),
-                Dialed::Hanging => std::future::pending().await,
-            }
+            dial(network, id, addr).await
         })
     }
 

@@ -18,10 +18,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod acceptor;
 mod campaign;
 mod check;
 mod clock;
 mod crypto;
+mod dial;
 pub mod direct;
 mod draws;
 mod executor;
@@ -50,10 +52,12 @@ mod socket;
 mod stats;
 mod storage;
 pub mod suite;
+mod tampering;
+mod timer;
 mod trace;
 mod world;
 
-pub use campaign::{Campaign, Summary};
+pub use campaign::{Campaign, RUNS_THAT_PROVE, Summary};
 pub use check::{PLAN_VARIABLE, SEED_VARIABLE, check};
 pub use crypto::Crypto;
 pub use export::Exported;

@@ -31,13 +31,13 @@ impl Cut {
 /// The behaviour of both directions of each new connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkOptions {
-    /// Bytes that one direction holds, on the way or unread. A writer waits when it is full.
+    /// Bytes that one direction holds, on the way or unread; 0 counts as 1. A writer waits when it is full.
     pub capacity: usize,
     /// How reads are cut.
     pub read_cut: Cut,
     /// How writes are cut.
     pub write_cut: Cut,
-    /// From one end to the other, one way.
+    /// From one end to the other, one way. A dial takes both ways.
     pub latency: Duration,
     /// Of what is written at once, the latency is longer by a time drawn up to this. It never overtakes what was written
     /// before.
@@ -48,6 +48,17 @@ pub struct LinkOptions {
     pub bandwidth: Option<u64>,
     /// The connection is reset, both ways, once one direction has carried this many bytes.
     pub reset_after: Option<u64>,
+}
+
+impl LinkOptions {
+    /// How long something is on its way that leaves now.
+    pub(crate) fn draw_latency(&self, luck: &mut Draws) -> Duration {
+        let jitter = match u64::try_from(self.jitter.as_nanos()).unwrap_or(u64::MAX) {
+            0 => Duration::ZERO,
+            most => Duration::from_nanos(luck.next_u64() % most.saturating_add(1).max(1)),
+        };
+        self.latency.saturating_add(jitter)
+    }
 }
 
 impl Default for LinkOptions {

@@ -1,7 +1,7 @@
 //! Hosts, listeners and connections of the simulated network.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -9,9 +9,10 @@ use std::{
 };
 
 use septa_core::{Instant, Seed};
-use septa_driver::runtime::{Acceptor, Socket};
+use septa_driver::runtime::Socket;
 
 use crate::{
+    acceptor::SimAcceptor,
     draws::Draws,
     fired::{Fired, FiredBetween},
     link::LinkOptions,
@@ -21,11 +22,13 @@ use crate::{
     schedule::Schedule,
     socket::{self, with},
     stats::Counters,
-    trace::Trace,
+    trace::{Kind, Trace},
 };
 
 /// Connections that wait for an accept, per listener; further ones are refused.
 const BACKLOG: usize = 128;
+/// As many hosts as there are addresses.
+pub(crate) const MAX_HOSTS: u32 = 65_535;
 /// The first of the ports that are chosen for those who ask for port 0.
 const FIRST_FREE_PORT: u16 = 49152;
 
@@ -54,6 +57,11 @@ struct State {
     stalls: Vec<Stall>,
     /// What keeps hosts from being dialed, once for each fault.
     dial_faults: Vec<(HostId, DialFault)>,
+    /// Dials that stalls hold up, in the order in which they came to be so.
+    held_dials: BTreeMap<u64, Waker>,
+    last_held_dial: u64,
+    /// Of dials.
+    luck: Draws,
 }
 
 /// One direction of a connection.
@@ -71,27 +79,12 @@ pub(crate) struct Stall {
     pub(crate) why: FaultKind,
 }
 
-/// What became of a dial.
-pub(crate) enum Dialed {
-    Connected(Socket),
-    /// Nobody answers, ever.
-    Hanging,
-}
-
 #[derive(Default)]
 struct Listening {
     bound: Option<IpAddr>,
     backlog: VecDeque<Socket>,
     errors: VecDeque<io::ErrorKind>,
     waker: Option<Waker>,
-}
-
-/// What is done about a dial when no lock is held any more.
-enum Behind {
-    /// Somebody accepts it.
-    Wake(Waker),
-    /// There is no room for it at the other end.
-    Reset(Socket),
 }
 
 impl Network {
@@ -101,8 +94,9 @@ impl Network {
         observer: Arc<Observer>,
         fired: Arc<Fired>,
         counters: Arc<Counters>,
-        seed: Seed,
+        mut seed: Seed,
     ) -> Self {
+        let luck = Draws::new(seed.child("dials"));
         let state = State {
             seed,
             options: Arc::default(),
@@ -114,8 +108,15 @@ impl Network {
             is_cut: false,
             stalls: Vec::new(),
             dial_faults: Vec::new(),
+            held_dials: BTreeMap::new(),
+            last_held_dial: 0,
+            luck,
         };
         Self { schedule, trace, observer, fired, counters, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// True time.
@@ -146,16 +147,17 @@ impl Network {
             return;
         }
         for pipe in self.pipes(|_| true) {
-            with(&pipe, |pipe| if is_cut { pipe.stall(None) } else { pipe.resume() });
+            with(&pipe, |pipe| if is_cut { pipe.stall(None) } else { pipe.resume(None, self.now()) });
         }
+        self.wake_held_dials();
     }
 
     /// Resets every connection.
     pub(crate) fn reset_all(&self) {
-        self.pipes(|_| true).iter().for_each(|pipe| with(pipe, Pipe::reset));
+        self.pipes(|_| true).iter().for_each(|pipe| with(pipe, |pipe| pipe.reset_at_once(self.now())));
     }
 
-    /// Nothing arrives from one host at another, on any connection, until it is [resumed](Self::resume).
+    /// Nothing arrives from one host at another, on any connection nor to make one, until it is [resumed](Self::resume).
     pub(crate) fn stall(&self, stall: Stall) {
         self.lock(|state| state.stalls.push(stall));
         self.between(stall.from, stall.to).iter().for_each(|pipe| with(pipe, |pipe| pipe.stall(Some(stall.why))));
@@ -167,7 +169,9 @@ impl Network {
             Some(state.stalls.remove(place))
         });
         if was_stalled.is_some() {
-            self.between(stall.from, stall.to).iter().for_each(|pipe| with(pipe, Pipe::resume));
+            let pipes = self.between(stall.from, stall.to);
+            pipes.iter().for_each(|pipe| with(pipe, |pipe| pipe.resume(Some(stall.why), self.now())));
+            self.wake_held_dials();
         }
     }
 
@@ -201,15 +205,15 @@ impl Network {
         self.pipes(|_| true).iter().for_each(|pipe| with(pipe, |pipe| pipe.call_off()));
     }
 
-    /// The next accepts on `addr` fail with `kind`, `count` times.
-    pub(crate) fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) {
-        let waker = self.lock(|state| {
+    /// The next accepts on `addr` fail with `kind`, `count` times. False if nobody listens there.
+    pub(crate) fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) -> bool {
+        let accepting = self.lock(|state| {
             let host = host_at(addr.ip())?;
             let listening = state.listeners.get_mut(&(host, addr.port()))?;
             listening.errors.extend(std::iter::repeat_n(kind, count));
-            listening.waker.take()
+            Some(listening.waker.take())
         });
-        waker.into_iter().for_each(Waker::wake);
+        accepting.inspect(|waker| waker.iter().for_each(Waker::wake_by_ref)).is_some()
     }
 
     pub(crate) fn listen(self: &Arc<Self>, host: HostId, addr: SocketAddr) -> io::Result<SimAcceptor> {
@@ -226,46 +230,124 @@ impl Network {
             state.listeners.insert((host, port), Listening { bound: Some(ip), ..Listening::default() });
             Ok(port)
         })?;
-        Ok(SimAcceptor { network: self.clone(), host, local: SocketAddr::new(ip, port) })
+        Ok(SimAcceptor::new(self.clone(), host, SocketAddr::new(ip, port)))
     }
 
-    pub(crate) fn connect(self: &Arc<Self>, host: HostId, remote: SocketAddr) -> io::Result<Dialed> {
-        let (dialed, behind) = self.lock(|state| {
-            let to = if remote.ip().is_loopback() { Some(host) } else { host_at(remote.ip()) };
-            let to = to.ok_or(io::ErrorKind::HostUnreachable)?;
+    pub(crate) fn poll_accept(&self, host: HostId, port: u16, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        self.lock(|state| {
+            let Some(listening) = state.listeners.get_mut(&(host, port)) else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            if let Some(kind) = listening.errors.pop_front() {
+                return Poll::Ready(Err(kind.into()));
+            }
+            match listening.backlog.pop_front() {
+                Some(socket) => Poll::Ready(Ok(socket)),
+                None => {
+                    listening.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    pub(crate) fn unlisten(&self, host: HostId, port: u16) {
+        // Waiting connections are dropped after the lock is released.
+        drop(self.lock(|state| state.listeners.remove(&(host, port))));
+    }
+
+    /// The host that answers to an address, as another one sees it.
+    pub(crate) fn host_of(&self, host: HostId, ip: IpAddr) -> Option<HostId> {
+        if ip.is_loopback() { Some(host) } else { host_at(ip) }
+    }
+
+    /// When a dial arrives that leaves now.
+    pub(crate) fn draw_arrival(&self) -> Instant {
+        let latency = self.lock(|state| state.options.clone().draw_latency(&mut state.luck));
+        self.now().saturating_add(latency)
+    }
+
+    /// Lets a dial pass in these directions, or has it woken when it is to ask again. Each kind of fault that holds it up counts.
+    pub(crate) fn pass(&self, ways: &[(HostId, HostId)], place: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+        self.lock(|state| {
+            let mut held_by = state.stalls.iter().filter(|stall| ways.contains(&(stall.from, stall.to))).peekable();
+            if held_by.peek().is_none() && !state.is_cut {
+                place.take().into_iter().for_each(|place| drop(state.held_dials.remove(&place)));
+                return Poll::Ready(());
+            }
+            let place = place.get_or_insert_with(|| {
+                let mut counted = BTreeSet::new();
+                held_by
+                    .filter(|stall| counted.insert(stall.why))
+                    .for_each(|stall| self.fired.add_between(stall.why, stall.from, stall.to));
+                state.last_held_dial += 1;
+                state.last_held_dial
+            });
+            state.held_dials.insert(*place, waker.clone());
+            Poll::Pending
+        })
+    }
+
+    /// Whoever was held up does not dial any more.
+    pub(crate) fn forget_dial(&self, place: u64) {
+        drop(self.lock(|state| state.held_dials.remove(&place)));
+    }
+
+    /// Something may have been held up that is not any more.
+    fn wake_held_dials(&self) {
+        let held = self.lock(|state| std::mem::take(&mut state.held_dials));
+        held.into_values().for_each(Waker::wake);
+    }
+
+    /// The fault that a dial meets, if there is one. It counts if the dial would have come to something else without it.
+    pub(crate) fn strike_dial(&self, host: HostId, to: HostId, remote: SocketAddr) -> Option<DialFault> {
+        let (fault, is_accepting) = self.lock(|state| {
             // Nothing stands between a host and itself.
             let strikes = |(faulty, _): &&(HostId, DialFault)| *faulty == to && host != to;
             let fault = state.dial_faults.iter().find(strikes).map(|(_, how)| *how);
-            if let Some(how) = fault {
-                self.fired.add_between(how.kind(), host, to);
-            }
-            match fault {
-                Some(DialFault::Refused) => return Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
-                Some(DialFault::Unreachable) => return Err(io::ErrorKind::HostUnreachable.into()),
-                Some(DialFault::Hanging | DialFault::Nat) => return Ok((Dialed::Hanging, None)),
-                Some(DialFault::BacklogFull) | None => {}
+            (fault, state.is_accepting(to, remote))
+        });
+        let fault = fault?;
+        match fault {
+            // It is refused anyway.
+            DialFault::Refused | DialFault::BacklogFull if !is_accepting => {}
+            _ => self.fired.add_between(fault.kind(), host, to),
+        }
+        Some(fault)
+    }
+
+    /// Whether somebody listens there and has room for a connection.
+    pub(crate) fn is_accepting(&self, to: HostId, remote: SocketAddr) -> bool {
+        self.lock(|state| state.is_accepting(to, remote))
+    }
+
+    /// Makes a connection, which the listener has reset if it is full.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        (host, to): (HostId, HostId),
+        remote: SocketAddr,
+        is_full: bool,
+    ) -> io::Result<Socket> {
+        let (near, far, waker) = self.lock(|state| {
+            if !state.is_accepting(to, remote) {
+                return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
             }
             let local_ip = if remote.ip().is_loopback() { remote.ip() } else { ip_of(host, remote.is_ipv6()) };
             let local = SocketAddr::new(local_ip, state.free_port(host)?);
-            let accepts = |bound: IpAddr| bound == remote.ip() || bound.is_unspecified();
-            let listening = state.listeners.get(&(to, remote.port()));
-            if !listening.is_some_and(|l| l.bound.is_some_and(accepts) && l.backlog.len() < BACKLOG) {
-                return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+            let (near, far) = state.pair(self, (host, local), (to, remote), is_full);
+            let listening = state.listeners.get_mut(&(to, remote.port())).filter(|_| !is_full);
+            match listening {
+                Some(listening) => {
+                    listening.backlog.push_back(far);
+                    Ok((near, None, listening.waker.take()))
+                }
+                None => Ok((near, Some(far), None)),
             }
-            let (near, far) = state.pair(self, (host, local), (to, remote));
-            if fault.is_some() {
-                return Ok((Dialed::Connected(near), Some(Behind::Reset(far))));
-            }
-            let listening = state.listeners.get_mut(&(to, remote.port())).ok_or(io::ErrorKind::ConnectionRefused)?;
-            listening.backlog.push_back(far);
-            Ok((Dialed::Connected(near), listening.waker.take().map(Behind::Wake)))
         })?;
-        match behind {
-            Some(Behind::Wake(waker)) => waker.wake(),
-            Some(Behind::Reset(socket)) => drop(socket),
-            None => {}
-        }
-        Ok(dialed)
+        // Neither while the lock is held.
+        drop(far);
+        waker.into_iter().for_each(Waker::wake);
+        Ok(near)
     }
 
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -274,6 +356,12 @@ impl Network {
 }
 
 impl State {
+    fn is_accepting(&self, to: HostId, remote: SocketAddr) -> bool {
+        let accepts = |bound: IpAddr| bound == remote.ip() || bound.is_unspecified();
+        let listening = self.listeners.get(&(to, remote.port()));
+        listening.is_some_and(|l| l.bound.is_some_and(accepts) && l.backlog.len() < BACKLOG)
+    }
+
     fn free_port(&mut self, host: HostId) -> io::Result<u16> {
         let next = self.next_port.entry(host).or_insert(FIRST_FREE_PORT);
         for _ in FIRST_FREE_PORT..=u16::MAX {
@@ -291,20 +379,25 @@ impl State {
         network: &Arc<Network>,
         (from, local): (HostId, SocketAddr),
         (to, remote): (HostId, SocketAddr),
+        is_reset: bool,
     ) -> (Socket, Socket) {
         self.last_connection += 2;
         network.counters.add_connection();
         let (there, back) = (self.pipe(network, from, to), self.pipe(network, to, from));
         self.wires.retain(|wire| wire.pipe.strong_count() > 0);
         let id = self.last_connection;
+        if is_reset {
+            with(&back, |pipe| pipe.reset(network.now()));
+        }
+        let joined = [id, from.into(), to.into(), local.port().into(), remote.port().into()];
+        let entry: Vec<u8> = joined.iter().flat_map(|number: &u64| number.to_be_bytes()).collect();
+        network.trace.record(Kind::Dial, network.now(), from.into(), &entry);
         network.observer.tell(Event::Connected { socket: id, dialer: from, listener: to });
         let near = socket::new(network, id, (back.clone(), there.clone()), (local, remote));
         let far = socket::new(network, id + 1, (there, back), (remote, local));
         (near, far)
     }
-}
 
-impl State {
     fn pipe(&mut self, network: &Network, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
         let mut pipe = Pipe::new(
             network.schedule.clone(),
@@ -344,42 +437,5 @@ fn host_at(ip: IpAddr) -> Option<HostId> {
             [0xfd00, 0, 0, 0, 0, 0, 0, host] => Some(u32::from(host)),
             _ => None,
         },
-    }
-}
-
-pub(crate) struct SimAcceptor {
-    network: Arc<Network>,
-    host: HostId,
-    local: SocketAddr,
-}
-
-impl Acceptor for SimAcceptor {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
-        self.network.lock(|state| {
-            let Some(listening) = state.listeners.get_mut(&(self.host, self.local.port())) else {
-                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-            };
-            if let Some(kind) = listening.errors.pop_front() {
-                return Poll::Ready(Err(kind.into()));
-            }
-            match listening.backlog.pop_front() {
-                Some(socket) => Poll::Ready(Ok(socket)),
-                None => {
-                    listening.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.local)
-    }
-}
-
-impl Drop for SimAcceptor {
-    fn drop(&mut self) {
-        // Waiting connections are dropped after the lock is released.
-        drop(self.network.lock(|state| state.listeners.remove(&(self.host, self.local.port()))));
     }
 }

@@ -16,17 +16,19 @@ use crate::{
     link::LinkOptions,
     plan::{FaultKind, Tamper},
     schedule::{Alarm, AlarmId, Schedule},
+    tampering::Tampering,
     world::NOBODY,
 };
 
 /// Room for bytes that an empty pipe keeps, so that small messages allocate nothing and idle connections hold little.
 const IDLE_CAPACITY: usize = 256;
 
+/// Bytes on their way from one end to the other, and what the one end has the other know: its end of output, that it was
+/// closed, that the connection is reset. All of it arrives in the order in which it was sent, and none while a fault
+/// stalls the pipe.
 pub(crate) struct Pipe {
     schedule: Arc<Schedule>,
     options: Arc<LinkOptions>,
-    /// As in the options, until a plan says otherwise.
-    reset_after: Option<u64>,
     luck: Draws,
     /// What is held, and of what parts it is made.
     bytes: VecDeque<u8>,
@@ -38,23 +40,29 @@ pub(crate) struct Pipe {
     last_arrival: Instant,
     /// When the end of the output arrives, once the writer has ended it.
     end: Option<Instant>,
+    /// When the reader's end learns that the connection is reset.
+    reset: Option<Instant>,
+    /// When the reader's end learns that nobody takes what it sends.
+    closed: Option<Instant>,
+    /// It has learned of the reset, or of either. That it does not forget, whatever stalls the pipe later.
+    has_failed: bool,
+    is_told: bool,
     reader: Option<Waker>,
-    /// Wakes the reader when the first of the segments arrives. It may have gone off.
+    /// Wakes the reader when the first of what is under way arrives. It may have gone off.
     arrival: Option<AlarmId>,
     writer: Option<Waker>,
-    is_reset: bool,
+    /// Who waits at the reader's end for room in the other direction, and what wakes it when it is told.
+    other_writer: Option<Waker>,
+    news: Option<AlarmId>,
+    /// The reader's end was closed.
+    is_abandoned: bool,
     /// How many faults keep everything from arriving now. Nothing says so to either end.
     stalls: u32,
     /// Those that have not held anything back yet.
     idle_stalls: Vec<FaultKind>,
-    /// It was reset while nothing arrived: that arrives when something does again.
-    has_pending_reset: bool,
-    /// What a plan does to the bytes that come, by how many came before.
-    tampers: Vec<(u64, Tamper)>,
-    /// Bytes that are still to be swallowed.
-    swallows: u64,
-    /// The reset that is due was asked for by a plan.
-    is_reset_planned: bool,
+    tampering: Tampering,
+    /// After so many bytes a plan resets the connection.
+    planned_reset: Option<u64>,
     fired: FiredBetween,
 }
 
@@ -64,11 +72,18 @@ struct Segment {
     len: usize,
 }
 
+/// What a pipe has taken.
+pub(crate) struct Written {
+    /// Of what was offered.
+    pub(crate) count: usize,
+    /// What goes on its way instead, if a fault has changed it.
+    pub(crate) changed: Option<Vec<u8>>,
+}
+
 impl Pipe {
     pub(crate) fn new(schedule: Arc<Schedule>, options: Arc<LinkOptions>, luck: Draws, fired: FiredBetween) -> Self {
         Self {
             schedule,
-            reset_after: options.reset_after,
             options,
             luck,
             bytes: VecDeque::new(),
@@ -77,33 +92,37 @@ impl Pipe {
             line_free: Instant::EPOCH,
             last_arrival: Instant::EPOCH,
             end: None,
+            reset: None,
+            closed: None,
+            has_failed: false,
+            is_told: false,
             reader: None,
             arrival: None,
             writer: None,
-            is_reset: false,
+            other_writer: None,
+            news: None,
+            is_abandoned: false,
             stalls: 0,
             idle_stalls: Vec::new(),
-            has_pending_reset: false,
-            tampers: Vec::new(),
-            swallows: 0,
-            is_reset_planned: false,
+            tampering: Tampering::default(),
+            planned_reset: None,
             fired,
         }
     }
 
     /// Reads what has arrived; 0 bytes are the end.
     pub(crate) fn read(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.is_reset {
+        if self.is_reset(now) {
+            self.has_failed = true;
+            self.stop_arrival();
+            self.segments.clear();
+            self.bytes = VecDeque::new();
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        let next = if self.stalls > 0 { None } else { self.next_arrival() };
-        match next {
-            Some(arrives) if arrives <= now => self.stop_arrival(),
+        match self.next_arrival() {
+            Some(arrives) if arrives <= now && self.stalls == 0 => self.stop_arrival(),
             next => {
-                self.set_reader(cx.waker());
-                if let Some(arrives) = next {
-                    self.await_arrival(arrives);
-                }
+                self.wait(cx.waker(), next, now);
                 return Poll::Pending;
             }
         }
@@ -127,9 +146,24 @@ impl Pipe {
         Poll::Ready(Ok(count))
     }
 
-    /// When the first of what has not been read arrives; the end, if that is all.
+    /// When the first of what the reader has not seen arrives: bytes, or their end behind them, or a reset.
     fn next_arrival(&self) -> Option<Instant> {
-        self.segments.front().map(|segment| segment.arrives).or(self.end)
+        let next = self.segments.front().map(|segment| segment.arrives).or(self.end);
+        [next, self.reset].into_iter().flatten().min()
+    }
+
+    fn is_reset(&self, now: Instant) -> bool {
+        self.reset.is_some_and(|at| self.has_failed || (at <= now && self.stalls == 0))
+    }
+
+    /// Whether it is known at the reader's end that whatever it sends is lost.
+    pub(crate) fn is_told(&mut self, now: Instant) -> bool {
+        self.is_told |= self.stalls == 0 && self.news_arrive().is_some_and(|at| at <= now);
+        self.is_told
+    }
+
+    fn news_arrive(&self) -> Option<Instant> {
+        [self.reset, self.closed].into_iter().flatten().min()
     }
 
     /// Fills `out` with the first bytes. There are as many.
@@ -145,26 +179,22 @@ impl Pipe {
         }
     }
 
-    fn set_reader(&mut self, waker: &Waker) {
+    fn wait(&mut self, waker: &Waker, next: Option<Instant>, now: Instant) {
         match &mut self.reader {
-            Some(reader) if reader.will_wake(waker) => {}
-            reader => {
-                *reader = Some(waker.clone());
-                // It would wake the one before.
-                self.stop_arrival();
-            }
+            Some(reader) => reader.clone_from(waker),
+            reader => *reader = Some(waker.clone()),
+        }
+        self.count_held_back(now);
+        match next {
+            Some(arrives) if self.stalls == 0 => self.await_arrival(arrives),
+            _ => self.stop_arrival(),
         }
     }
 
     /// Has the reader woken when something arrives; not before, as it would find nothing.
     fn await_arrival(&mut self, arrives: Instant) {
         let Some(reader) = &self.reader else { return };
-        if self.arrival.as_ref().is_some_and(|id| self.schedule.is_set_for(id, reader)) {
-            return;
-        }
-        let alarm = Alarm { waker: reader.clone(), host: NOBODY, deadline: arrives, is_late: false };
-        self.stop_arrival();
-        self.arrival = Some(self.schedule.set(Some(arrives), alarm));
+        set_alarm(&self.schedule, &mut self.arrival, reader, arrives);
     }
 
     fn stop_arrival(&mut self) {
@@ -173,35 +203,43 @@ impl Pipe {
         }
     }
 
-    /// Takes some of `data`. The caller resets the other direction too if this one says so.
-    pub(crate) fn write(&mut self, cx: &mut Context<'_>, now: Instant, data: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_reset || self.end.is_some() {
+    /// Takes some of `data`.
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>, now: Instant, data: &[u8]) -> Poll<io::Result<Written>> {
+        if self.end.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = self.options.capacity.saturating_sub(self.bytes.len());
+        let room = self.options.capacity.max(1).saturating_sub(self.bytes.len());
         if room == 0 && !data.is_empty() {
             self.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let count = data.len().min(room).min(self.options.write_cut.limit(&mut self.luck));
         let arrives = self.occupy_line(now, count);
-        let held = self.bytes.len();
-        if self.is_tampered(count) {
-            let bytes = self.tampered(&data[..count]);
-            self.bytes.extend(bytes);
-        } else {
-            self.bytes.extend(&data[..count]);
-        }
+        let begin = self.carried;
         self.carried += count as u64;
-        let len = self.bytes.len() - held;
+        let changed = self
+            .tampering
+            .strikes(self.carried)
+            .then(|| self.tampering.apply(begin, &data[..count], &mut self.luck, &self.fired));
+        let sent = changed.as_deref().unwrap_or(&data[..count]);
+        let len = sent.len();
+        self.bytes.extend(sent);
         match self.segments.back_mut().filter(|segment| segment.arrives == arrives) {
             Some(segment) => segment.len += len,
             None if len > 0 => self.segments.push_back(Segment { arrives, len }),
             None => {}
         }
-        self.held_back();
         self.tell_reader(now);
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(Written { count, changed }))
+    }
+
+    /// Has `waker` woken when the reader's end is told that whatever it sends is lost.
+    pub(crate) fn await_news(&mut self, waker: &Waker, now: Instant) {
+        match &mut self.other_writer {
+            Some(writer) => writer.clone_from(waker),
+            writer => *writer = Some(waker.clone()),
+        }
+        self.tell_writer(now);
     }
 
     /// Sends this many bytes behind those that wait, and returns when they arrive.
@@ -210,91 +248,105 @@ impl Pipe {
         let takes = self.options.bandwidth.map_or(0, nanos);
         let takes = Duration::from_nanos(u64::try_from(takes).unwrap_or(u64::MAX));
         self.line_free = self.line_free.max(now).saturating_add(takes);
-        let arrives = self.line_free.saturating_add(self.options.latency).saturating_add(self.draw_jitter());
+        let arrives = self.line_free.saturating_add(self.options.draw_latency(&mut self.luck));
         self.last_arrival = self.last_arrival.max(arrives);
         self.last_arrival
     }
 
-    fn draw_jitter(&mut self) -> Duration {
-        match u64::try_from(self.options.jitter.as_nanos()).unwrap_or(u64::MAX) {
-            0 => Duration::ZERO,
-            most => Duration::from_nanos(self.luck.next_u64() % most.saturating_add(1).max(1)),
-        }
-    }
-
-    /// Whether this direction has carried all that it may.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.reset_after.is_some_and(|limit| self.carried >= limit)
-    }
-
     pub(crate) fn finish(&mut self, now: Instant) {
-        if self.end.is_none() && !self.is_reset {
+        if self.end.is_none() && self.reset.is_none() {
             self.end = Some(self.occupy_line(now, 0));
             self.tell_reader(now);
         }
     }
 
-    /// Both ends fail from now on. While nothing arrives nobody hears of it.
-    pub(crate) fn reset(&mut self) {
-        if self.stalls > 0 {
-            self.has_pending_reset = true;
-            return;
+    /// The writer's end is closed, and takes nothing any more either.
+    pub(crate) fn close(&mut self, now: Instant) {
+        let was_open = self.end.is_none();
+        self.finish(now);
+        let told = self.end.filter(|_| was_open);
+        self.closed = Some(told.unwrap_or_else(|| self.occupy_line(now, 0)));
+        self.tell_writer(now);
+    }
+
+    /// The reader's end fails once this arrives, behind all that was sent before: what it has not read by then is lost.
+    /// False if that changes nothing.
+    pub(crate) fn reset(&mut self, now: Instant) -> bool {
+        if self.reset.is_some() {
+            return false;
         }
-        self.is_reset = true;
-        self.segments.clear();
-        self.bytes.clear();
-        self.stop_arrival();
-        self.wake_reader();
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
-        }
+        self.reset = Some(self.occupy_line(now, 0));
+        self.tell_reader(now);
+        self.tell_writer(now);
+        !self.is_abandoned
+    }
+
+    /// As [`reset`](Self::reset), and it is there at once.
+    pub(crate) fn reset_at_once(&mut self, now: Instant) {
+        self.reset = Some(self.reset.map_or(now, |at| at.min(now)));
+        self.tell_reader(now);
+        self.tell_writer(now);
+    }
+
+    /// The reader's end is closed. What is under way is for nobody.
+    pub(crate) fn abandon(&mut self, now: Instant) {
+        self.count_held_back(now);
+        self.is_abandoned = true;
+        (self.reader, self.other_writer) = (None, None);
+        self.stop_alarms();
     }
 
     /// Nothing arrives any more, until it is [resumed](Self::resume) as often.
     pub(crate) fn stall(&mut self, why: Option<FaultKind>) {
         self.stalls += 1;
         self.idle_stalls.extend(why);
-        self.held_back();
     }
 
-    pub(crate) fn resume(&mut self) {
+    /// One of the stalls is over, which was one of this kind.
+    pub(crate) fn resume(&mut self, why: Option<FaultKind>, now: Instant) {
+        self.count_held_back(now);
+        if let Some(place) = self.idle_stalls.iter().position(|idle| Some(*idle) == why) {
+            self.idle_stalls.remove(place);
+        }
         self.stalls = self.stalls.saturating_sub(1);
-        if self.stalls > 0 {
-            return;
-        }
-        self.idle_stalls.clear();
-        if std::mem::take(&mut self.has_pending_reset) {
-            self.reset();
-        } else {
-            self.wake_reader();
-        }
+        self.tell_reader(now);
+        self.tell_writer(now);
     }
 
-    /// The connection is reset so many bytes later.
-    pub(crate) fn reset_after(&mut self, bytes: u64) {
-        self.reset_after = Some(self.carried.saturating_add(bytes));
-        self.is_reset_planned = true;
+    /// The connection is reset so many bytes later, or before if that is asked for already.
+    pub(crate) fn plan_reset(&mut self, bytes: u64) {
+        let after = self.carried.saturating_add(bytes);
+        self.planned_reset = Some(self.planned_reset.map_or(after, |other| other.min(after)));
     }
 
     /// No plan does anything to what comes from now on.
     pub(crate) fn call_off(&mut self) {
-        self.tampers.clear();
-        self.swallows = 0;
-        if std::mem::take(&mut self.is_reset_planned) {
-            self.reset_after = self.options.reset_after;
-        }
+        self.tampering.call_off();
+        self.planned_reset = None;
     }
 
-    /// Tells whether the reset that is due now is one that a plan has asked for, and counts that.
-    pub(crate) fn count_reset(&mut self) {
-        if std::mem::take(&mut self.is_reset_planned) {
+    /// Nobody resets the connection by a plan, as it is reset already.
+    pub(crate) fn forget_planned_reset(&mut self) {
+        self.planned_reset = None;
+    }
+
+    /// Resets this direction if it has carried all that it may, and counts it if that is a plan's doing. The caller resets
+    /// the other direction too if this one says so.
+    pub(crate) fn reset_if_exhausted(&mut self, now: Instant) -> bool {
+        let is_planned = self.planned_reset.take_if(|limit| self.carried >= *limit).is_some();
+        if !is_planned && self.options.reset_after.is_none_or(|limit| self.carried < limit) {
+            return false;
+        }
+        let is_new = self.reset(now);
+        if is_new && is_planned {
             self.fired.add(FaultKind::Reset);
         }
+        is_new
     }
 
-    /// Ends it although its writer has not. True if that changes something.
+    /// Ends it although its writer has not, and counts that if it changes something.
     pub(crate) fn cut_short(&mut self, now: Instant) {
-        if self.end.is_none() && !self.is_reset {
+        if self.end.is_none() && self.reset.is_none() && !self.is_abandoned {
             self.finish(now);
             self.fired.add(FaultKind::Fin);
         }
@@ -302,77 +354,77 @@ impl Pipe {
 
     /// Changes bytes so many bytes later.
     pub(crate) fn tamper(&mut self, how: Tamper, after: u64) {
-        self.tampers.push((self.carried.saturating_add(after), how));
-        self.tampers.sort_by_key(|(position, _)| *position);
+        self.tampering.add(self.carried.saturating_add(after), how);
     }
 
-    /// Something happens to so many bytes that are written now.
-    fn is_tampered(&self, count: usize) -> bool {
-        let end = self.carried + count as u64;
-        self.swallows > 0 || self.tampers.first().is_some_and(|(position, _)| *position < end)
-    }
-
-    /// What arrives of bytes that are written now.
-    fn tampered(&mut self, written: &[u8]) -> Vec<u8> {
-        let begin = self.carried;
-        let end = begin + written.len() as u64;
-        let due = self.tampers.partition_point(|(position, _)| *position < end);
-        let due: Vec<(u64, Tamper)> = self.tampers.drain(..due).collect();
-        let mut due = due.into_iter().peekable();
-        let mut arrives = Vec::with_capacity(written.len());
-        for (offset, byte) in (begin..end).zip(written.iter().copied()) {
-            let mut byte = byte;
-            while let Some((_, how)) = due.next_if(|(position, _)| *position <= offset) {
-                let rest = &written[usize::try_from(offset - begin).unwrap_or(0)..];
-                self.fired.add(how.kind());
-                match how {
-                    Tamper::Flip => byte ^= 1 << (self.luck.next_u64() % 8),
-                    Tamper::Truncate(len) => self.swallows += u64::from(len),
-                    Tamper::Duplicate(len) => arrives.extend(rest.iter().take(len.into())),
-                    Tamper::Insert(len) => arrives.extend((0..len).map(|_| self.luck.next_u64().to_be_bytes()[0])),
-                }
-            }
-            if self.swallows > 0 {
-                self.swallows -= 1;
-            } else {
-                arrives.push(byte);
-            }
+    /// Counts the faults that keep from somebody what would be here now.
+    fn count_held_back(&mut self, now: Instant) {
+        if self.idle_stalls.is_empty() {
+            return;
         }
-        arrives
-    }
-
-    /// Counts the faults that keep from arriving what is here now.
-    fn held_back(&mut self) {
-        if !self.segments.is_empty() {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let reader_waits = self.reader.is_some() && is_due(self.next_arrival());
+        let writer_waits = self.other_writer.is_some() && is_due(self.news_arrive());
+        if reader_waits || writer_waits {
             self.idle_stalls.drain(..).for_each(|kind| self.fired.add(kind));
         }
     }
 
-    /// Whether bytes are held that nobody has read.
-    pub(crate) fn has_unread(&self) -> bool {
-        !self.bytes.is_empty()
+    /// Whether bytes have arrived that nobody has read.
+    pub(crate) fn has_unread(&self, now: Instant) -> bool {
+        let has_arrived = self.segments.front().is_some_and(|segment| segment.arrives <= now);
+        has_arrived && self.stalls == 0 && !self.is_reset(now)
     }
 
-    /// Something was written, or the end: the reader hears of it when that arrives.
+    /// Something is under way, or nothing holds it up any more: the reader hears of it when it arrives.
     fn tell_reader(&mut self, now: Instant) {
         if self.stalls > 0 {
-            return;
+            return self.count_held_back(now);
         }
         match self.next_arrival() {
             Some(arrives) if arrives > now => self.await_arrival(arrives),
-            _ => self.wake_reader(),
+            Some(_) => self.reader.take().into_iter().for_each(Waker::wake),
+            None => {}
         }
     }
 
-    fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
+    /// The same for who writes in the other direction.
+    fn tell_writer(&mut self, now: Instant) {
+        if self.stalls > 0 {
+            return self.count_held_back(now);
+        }
+        match (self.news_arrive(), &self.other_writer) {
+            (Some(arrives), Some(writer)) if arrives > now => {
+                set_alarm(&self.schedule, &mut self.news, writer, arrives);
+            }
+            (Some(_), _) => self.other_writer.take().into_iter().for_each(Waker::wake),
+            (None, _) => {}
+        }
+    }
+
+    fn stop_alarms(&mut self) {
+        self.stop_arrival();
+        if let Some(id) = self.news.take() {
+            self.schedule.stop(id);
         }
     }
 }
 
+/// Has `waker` woken at an instant, by the alarm that is there if it has not gone off.
+fn set_alarm(schedule: &Schedule, alarm: &mut Option<AlarmId>, waker: &Waker, at: Instant) {
+    if alarm.as_ref().is_some_and(|id| schedule.keep(id, waker)) {
+        return;
+    }
+    if let Some(id) = alarm.take() {
+        schedule.stop(id);
+    }
+    let new = Alarm { waker: waker.clone(), host: NOBODY, deadline: at, is_late: false };
+    *alarm = Some(schedule.set(Some(at), new));
+}
+
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.stop_arrival();
+        self.count_held_back(self.schedule.now());
+        self.stop_alarms();
     }
 }

@@ -11,11 +11,11 @@ use septa_core::{Instant, SeedStream};
 use septa_driver::runtime::Timer as _;
 
 use crate::{
-    clock::SimTimer,
     network::{HostId, Stall},
     observer::Event,
     plan::{Fault, FaultKind, Timed},
     socket::with,
+    timer::SimTimer,
     trace::Kind,
     world::{NOBODY, World},
 };
@@ -85,14 +85,13 @@ impl Player {
         }
     }
 
-    /// Ends all that last, and calls off all that are to come.
+    /// Ends all that last, and calls off all that are to begin.
     pub(crate) fn stop(&self) {
         let active = self.lock(|state| {
             state.cues.clear();
             state.active.clone()
         });
         active.iter().for_each(|timed| self.end(timed));
-        self.world.upgrade().into_iter().for_each(|world| world.call_off());
     }
 
     fn begin(self: &Arc<Self>, timed: &Timed) {
@@ -148,7 +147,7 @@ fn begin(world: &Arc<World>, timed: &Timed) {
         }
         Fault::Reset { one, other, after } => {
             let pipes = [(one, other), (other, one)].map(|(from, to)| network.between(from.get(), to.get()));
-            pipes.iter().flatten().for_each(|pipe| with(pipe, |pipe| pipe.reset_after(after)));
+            pipes.iter().flatten().for_each(|pipe| with(pipe, |pipe| pipe.plan_reset(after)));
         }
         Fault::Fin { from, to } => {
             let pipes = network.between(from.get(), to.get());

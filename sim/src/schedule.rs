@@ -143,9 +143,16 @@ impl Schedule {
         })
     }
 
-    /// Whether it has not gone off yet, and would wake this one.
-    pub(crate) fn is_set_for(&self, id: &AlarmId, waker: &Waker) -> bool {
-        self.lock(|state| state.alarms[id.0].alarm.as_ref().is_some_and(|alarm| alarm.waker.will_wake(waker)))
+    /// Has it wake this one, at its time and in its place. False if it has gone off.
+    pub(crate) fn keep(&self, id: &AlarmId, waker: &Waker) -> bool {
+        // `will_wake` may say no although it would: so nothing but a clone depends on it. The former waker is dropped when
+        // the lock is released, as in `stop`.
+        let former = self.lock(|state| {
+            let alarm = state.alarms[id.0].alarm.as_mut()?;
+            let is_another = !alarm.waker.will_wake(waker);
+            Some(is_another.then(|| std::mem::replace(&mut alarm.waker, waker.clone())))
+        });
+        former.is_some()
     }
 
     pub(crate) fn stop(&self, id: AlarmId) {
@@ -274,6 +281,27 @@ mod tests {
         // In the place of the other one.
         set(&schedule, 0, 3);
         assert_eq!(all(&schedule), [(3, None)]);
+    }
+
+    /// Two wakers that say that they are not the same, as equal ones may.
+    #[test]
+    fn an_alarm_that_is_kept_stays_in_its_place_and_wakes_whoever_came_last() {
+        struct Count(AtomicU64);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = std::sync::Arc::new(Count(AtomicU64::new(0)));
+        let schedule = schedule(Order::Seeded);
+        let id = set(&schedule, 0, 5);
+        let sequence = schedule.lock(|state| state.sequence);
+        assert!(schedule.keep(&id, &count.clone().into()));
+        assert_eq!(schedule.lock(|state| state.sequence), sequence, "nothing was drawn");
+        let Some(Due::Alarm(alarm)) = schedule.next() else { panic!() };
+        alarm.waker.wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(!schedule.keep(&id, Waker::noop()), "it has gone off");
     }
 
     #[test]

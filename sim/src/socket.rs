@@ -9,7 +9,12 @@ use std::{
 
 use septa_driver::runtime::{Socket, SocketReader, SocketWriter};
 
-use crate::{network::Network, observer::Event, pipe::Pipe, trace::Kind};
+use crate::{
+    network::Network,
+    observer::Event,
+    pipe::{Pipe, Written},
+    trace::Kind,
+};
 
 /// A socket that reads from the first of `pipes` and writes to the second.
 pub(crate) fn new(
@@ -40,13 +45,20 @@ impl SocketReader for SimReader {
             return Poll::Ready(Ok(0));
         }
         let End { network, id, input, .. } = &*self.0;
-        let read = with(input, |pipe| pipe.read(cx, network.now(), buffer));
-        if let Poll::Ready(Ok(count @ 1..)) = read {
-            network.counters.add_delivery(count);
-        }
+        let now = network.now();
+        let read = with(input, |pipe| pipe.read(cx, now, buffer));
         match &read {
-            Poll::Ready(Ok(count)) => network.observer.tell(Event::Read { socket: *id, count: *count }),
-            Poll::Ready(Err(error)) => network.observer.tell(Event::Failed { socket: *id, why: error.kind() }),
+            Poll::Ready(Ok(count)) => {
+                if *count > 0 {
+                    network.counters.add_delivery(*count);
+                }
+                network.trace.count(Kind::Read, now, *id, *count as u64);
+                network.observer.tell(Event::Read { socket: *id, count: *count });
+            }
+            Poll::Ready(Err(error)) => {
+                network.trace.count(Kind::Fail, now, *id, 0);
+                network.observer.tell(Event::Failed { socket: *id, why: error.kind() });
+            }
             Poll::Pending => {}
         }
         read
@@ -57,23 +69,33 @@ impl SocketWriter for SimWriter {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let End { network, id, input, output } = &*self.0;
         let now = network.now();
-        let (written, exhausted) = with(output, |pipe| (pipe.write(cx, now, data), pipe.is_exhausted()));
-        match &written {
-            Poll::Ready(Ok(count)) => {
-                network.trace.record(Kind::Send, now, *id, &data[..*count]);
-                network.observer.tell(Event::Sent { socket: *id, bytes: &data[..*count] });
+        let written = match with(input, |pipe| pipe.is_told(now)) {
+            true => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            false => with(output, |pipe| pipe.write(cx, now, data)),
+        };
+        match written {
+            Poll::Ready(Ok(Written { count, changed })) => {
+                let sent = changed.as_deref().unwrap_or(&data[..count]);
+                network.trace.record(Kind::Send, now, *id, sent);
+                network.observer.tell(Event::Sent { socket: *id, bytes: &data[..count] });
+                if with(output, |pipe| pipe.reset_if_exhausted(now)) {
+                    with(input, |pipe| {
+                        pipe.forget_planned_reset();
+                        pipe.reset(now);
+                    });
+                }
+                Poll::Ready(Ok(count))
             }
-            Poll::Ready(Err(error)) => network.observer.tell(Event::Failed { socket: *id, why: error.kind() }),
-            Poll::Pending => {}
+            Poll::Ready(Err(error)) => {
+                network.trace.count(Kind::Fail, now, *id, 1);
+                network.observer.tell(Event::Failed { socket: *id, why: error.kind() });
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                with(input, |pipe| pipe.await_news(cx.waker(), now));
+                Poll::Pending
+            }
         }
-        if exhausted {
-            with(output, |pipe| {
-                pipe.count_reset();
-                pipe.reset();
-            });
-            with(input, Pipe::reset);
-        }
-        written
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -87,19 +109,20 @@ impl SocketWriter for SimWriter {
 }
 
 impl Drop for End {
-    /// Like close(2): a reset if unread input is thrown away, else an end of the output. Whoever
-    /// writes to a closed socket gets a reset.
+    /// Like close(2): a reset if input is thrown away that has arrived, else an end of the output. Either takes its time to
+    /// the other end, which can write nothing any more once it is there.
     fn drop(&mut self) {
         let now = self.network.now();
-        let unread = with(&self.input, |pipe| pipe.has_unread());
+        let unread = with(&self.input, |pipe| pipe.has_unread(now));
         self.network.trace.record(Kind::End, now, self.id, &[u8::from(unread)]);
         self.network.observer.tell(Event::Closed { socket: self.id, has_unread: unread });
-        if unread {
-            with(&self.output, Pipe::reset);
-        } else {
-            with(&self.output, |pipe| pipe.finish(now));
-        }
-        with(&self.input, Pipe::reset);
+        with(&self.output, |pipe| {
+            if unread {
+                pipe.reset(now);
+            }
+            pipe.close(now);
+        });
+        with(&self.input, |pipe| pipe.abandon(now));
     }
 }
 

@@ -37,7 +37,7 @@ impl fmt::Debug for TraceHash {
 pub(crate) enum Kind {
     /// A task runs.
     Run = 1,
-    /// A socket sends.
+    /// A socket sends. The bytes are those that go on the line.
     Send = 2,
     /// A socket ends its output, or is closed.
     End = 3,
@@ -51,9 +51,16 @@ pub(crate) enum Kind {
     FaultEnd = 7,
     /// Somebody says that something has happened.
     Note = 8,
+    /// A dial was answered: with a connection, whose number it is, or with nothing.
+    Dial = 9,
+    /// A socket reads so many bytes.
+    Read = 10,
+    /// A socket learns while it reads (0) or writes (1) that the connection is over.
+    Fail = 11,
 }
 
-/// SHA-256 over each entry in order. An entry tells its length, so that no two lists of entries hash the same bytes.
+/// SHA-256 over each entry in order. An entry tells its kind and its length, so that no two lists of entries hash the same
+/// bytes.
 pub(crate) struct Trace(Mutex<Sha256>);
 
 impl Trace {
@@ -66,20 +73,31 @@ impl Trace {
     }
 
     pub(crate) fn record(&self, kind: Kind, now: Instant, subject: u64, bytes: &[u8]) {
-        let mut head = [0; 25];
-        head[0] = kind as u8;
-        for (place, value) in head[1..].chunks_exact_mut(8).zip([now.as_nanos(), subject, bytes.len() as u64]) {
-            place.copy_from_slice(&value.to_be_bytes());
-        }
+        let head = head(kind, now, subject, bytes.len() as u64);
         self.lock(|hash| {
             hash.update(head);
             hash.update(bytes);
         });
     }
 
+    /// An entry of a number and no bytes: cheap, as there are many. Its kind tells it from one with as many bytes.
+    pub(crate) fn count(&self, kind: Kind, now: Instant, subject: u64, count: u64) {
+        let head = head(kind, now, subject, count);
+        self.lock(|hash| hash.update(head));
+    }
+
     fn lock<T>(&self, f: impl FnOnce(&mut Sha256) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn head(kind: Kind, now: Instant, subject: u64, length: u64) -> [u8; 25] {
+    let mut head = [0; 25];
+    head[0] = kind as u8;
+    for (place, value) in head[1..].chunks_exact_mut(8).zip([now.as_nanos(), subject, length]) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+    head
 }
 
 #[cfg(test)]

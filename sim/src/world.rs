@@ -14,17 +14,18 @@ use septa_core::{
 use septa_driver::runtime::Timer as _;
 
 use crate::{
-    clock::{Clock, SimTimer},
+    clock::Clock,
     draws::Draws,
     executor::{Executor, TaskId},
     fired::Fired,
     machine::Machine,
-    network::{HostId, Network},
+    network::{HostId, MAX_HOSTS, Network},
     observer::{Event, Observer},
     plan::{FaultKind, Restart},
     schedule::{Order, Schedule},
     stats::Counters,
     storage::SimStorage,
+    timer::SimTimer,
     trace::{Kind, Trace},
 };
 
@@ -52,6 +53,9 @@ struct State {
     tears: BTreeMap<HostId, (Duration, Restart)>,
     /// Those whose store was just torn.
     doomed: Vec<HostId>,
+    /// Those that are down for that, and as whom they come back. Whoever takes one out starts it.
+    restarts: BTreeMap<u64, (HostId, Restart)>,
+    last_restart: u64,
     /// The first invariant that somebody has seen broken.
     broken: Option<(String, String)>,
 }
@@ -79,6 +83,8 @@ impl World {
             provider: Arc::new(RustCrypto),
             tears: BTreeMap::new(),
             doomed: Vec::new(),
+            restarts: BTreeMap::new(),
+            last_restart: 0,
             broken: None,
         };
         let executor = Executor::new(schedule.clone());
@@ -87,10 +93,14 @@ impl World {
     }
 
     /// A host more.
+    ///
+    /// # Panics
+    /// There are [`MAX_HOSTS`].
     pub(crate) fn add_machine(self: &Arc<Self>, name: &str) -> Arc<Machine> {
         let world = Arc::downgrade(self);
         self.lock(|state| {
             let id = HostId::try_from(state.machines.len()).unwrap_or(HostId::MAX).saturating_add(1);
+            assert!(id <= MAX_HOSTS, "there are no more than {MAX_HOSTS} addresses for hosts");
             let mut seed = state.seed.child(name);
             let (schedule, fired, counters) = (self.schedule.clone(), self.fired.clone(), self.counters.clone());
             let clock = Clock::new(schedule, fired, counters, id, Draws::new(seed.child("clock")));
@@ -103,15 +113,19 @@ impl World {
         })
     }
 
-    /// # Panics
-    /// There is none with this number.
-    /// Ends every task and every program, which may hold the world that holds them.
+    /// Ends every task and every program, which may hold the world that holds them. Whatever panics is kept with the other
+    /// panics.
     pub(crate) fn end(&self) {
         self.executor.clear();
-        let machines: Vec<Arc<Machine>> = self.lock(|state| state.machines.values().cloned().collect());
-        machines.iter().for_each(|machine| machine.forget_program());
+        for machine in self.machines() {
+            let name = machine.name.clone();
+            let forget = Box::new(move || machine.forget_program());
+            self.executor.contain(|| format!("{name}, when it was ended"), forget);
+        }
     }
 
+    /// # Panics
+    /// There is none with this number.
     pub(crate) fn machine(&self, id: HostId) -> Arc<Machine> {
         self.find_machine(id).expect("hosts are numbered from 1 in the order in which they were made")
     }
@@ -170,13 +184,16 @@ impl World {
         }
     }
 
-    /// What plans were to do later, to connections or to what is stored, does not happen.
-    pub(crate) fn call_off(&self) {
+    /// What plans were to do later, to connections or to what is stored, does not happen. Whoever is down because of what
+    /// was stored comes back.
+    pub(crate) fn call_off(self: &Arc<Self>) {
         self.network.call_off();
-        let waiting = self.lock(|state| std::mem::take(&mut state.tears));
+        let (waiting, down) =
+            self.lock(|state| (std::mem::take(&mut state.tears), std::mem::take(&mut state.restarts)));
         for machine in waiting.keys().filter_map(|host| self.find_machine(*host)) {
             machine.storage.tear_no_more();
         }
+        down.into_values().for_each(|(host, restart)| self.machine(host).start(self, restart));
     }
 
     fn doom(&self, host: HostId) {
@@ -192,16 +209,22 @@ impl World {
                 Some((host, state.tears.remove(&host).unwrap_or((Duration::ZERO, Restart::Same))))
             });
             let Some((host, (length, restart))) = doomed else { return };
-            let machine = self.machine(host);
-            machine.crash(self, self.schedule.now());
-            let world = Arc::downgrade(self);
-            let sleep = self.sleep(length);
+            self.machine(host).crash(self, self.schedule.now());
+            let (world, sleep) = (Arc::downgrade(self), self.sleep(length));
+            let place = self.lock(|state| {
+                state.last_restart += 1;
+                state.restarts.insert(state.last_restart, (host, restart));
+                state.last_restart
+            });
             self.executor.spawn(
                 NOBODY,
                 "restart".to_owned(),
                 Box::pin(async move {
                     sleep.await;
-                    Weak::upgrade(&world).into_iter().for_each(|world| machine.start(&world, restart));
+                    let Some(world) = Weak::upgrade(&world) else { return };
+                    if let Some((host, restart)) = world.lock(|state| state.restarts.remove(&place)) {
+                        world.machine(host).start(&world, restart);
+                    }
                 }),
             );
         }

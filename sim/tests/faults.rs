@@ -4,7 +4,7 @@ use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use septa_driver::runtime::{Acceptor, Runtime, Socket};
 use septa_sim::{
-    Simulation,
+    LinkOptions, Simulation, Stalled,
     plan::{FaultKind, Plan},
 };
 
@@ -19,7 +19,17 @@ struct World {
 impl World {
     /// Two hosts, the second of which listens, and these faults.
     fn new(plan: &str) -> Self {
-        let simulation = Simulation::new(1);
+        Self::with_latency(0, plan)
+    }
+
+    /// The same with so many milliseconds one way.
+    fn with_latency(millis: u64, plan: &str) -> Self {
+        Self::of_seed(1, millis, plan)
+    }
+
+    fn of_seed(seed: u64, millis: u64, plan: &str) -> Self {
+        let simulation = Simulation::new(seed);
+        simulation.set_link(LinkOptions { latency: Duration::from_millis(millis), ..LinkOptions::default() });
         let (near, far) = (simulation.host("near"), simulation.host("far"));
         let addr = SocketAddr::new(simulation.ip(2), 7);
         let acceptor = simulation.block_on(far.listen(addr)).unwrap().unwrap();
@@ -85,23 +95,232 @@ fn a_stall_of_nothing_does_not_count() {
 
 #[test]
 fn a_partition_is_for_both_directions_and_for_connections_that_are_made_in_it() {
-    let mut world = World::new("at 0s for 100ms partition 1-2");
-    world.sleep(1);
+    let mut world = World::new("at 10ms for 90ms partition 1-2");
     let (mut near, mut far) = world.connect();
+    world.sleep(20);
     world.write(&mut near, b"there").unwrap();
     world.write(&mut far, b"back").unwrap();
     assert_eq!(world.read(&mut far).unwrap(), b"there");
     assert_eq!(world.read(&mut near).unwrap(), b"back");
     assert_eq!(world.millis(), 100);
-    assert_eq!(world.fired(), [(FaultKind::Partition, 2)]);
+    // The one that was read second had come by then.
+    assert_eq!(world.fired(), [(FaultKind::Partition, 1)]);
+}
+
+#[test]
+fn a_dial_waits_until_nothing_stands_in_either_direction() {
+    for fault in ["partition 1-2", "stall 1>2", "stall 2>1"] {
+        let mut world = World::new(&format!("at 0s for 100ms {fault}"));
+        world.sleep(1);
+        let (mut near, mut far) = world.connect();
+        assert_eq!(world.millis(), 100, "{fault}");
+        let fired: Vec<u64> = world.fired().into_iter().map(|(_, count)| count).collect();
+        assert_eq!(fired, [1], "{fault}");
+        world.write(&mut near, b"there").unwrap();
+        assert_eq!(world.read(&mut far).unwrap(), b"there");
+        assert_eq!(world.millis(), 100);
+    }
+}
+
+#[test]
+fn a_dial_takes_a_round_trip_and_so_does_its_refusal() {
+    let mut world = World::with_latency(30, "");
+    world.connect();
+    assert_eq!(world.millis(), 60);
+    let nobody = SocketAddr::new(world.addr.ip(), 8);
+    assert_eq!(world.run(world.near.connect(nobody)).err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(world.millis(), 120);
+    let itself = SocketAddr::new(world.simulation.ip(1), 9);
+    let _acceptor = world.run(world.near.listen(itself)).unwrap();
+    assert!(world.run(world.near.connect(itself)).is_ok());
+    assert_eq!(world.millis(), 120, "a host reaches itself at once");
+}
+
+/// The answer finds the partition that the dial has not.
+#[test]
+fn a_dial_whose_answer_is_held_up_ends_when_it_comes() {
+    let mut world = World::with_latency(30, "at 40ms for 100ms partition 1-2");
+    world.connect();
+    assert_eq!((world.millis(), world.fired()), (140, vec![(FaultKind::Partition, 1)]));
+}
+
+#[test]
+fn a_dial_that_is_dropped_leaves_nothing_behind() {
+    for (latency, plan) in [(30, ""), (0, "at 0s for 100ms partition 1-2")] {
+        let mut world = World::with_latency(latency, plan);
+        world.sleep(1);
+        let mut dial = world.near.connect(world.addr);
+        world.run(poll_fn(|cx| {
+            assert!(dial.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        }));
+        drop(dial);
+        let acceptor = &mut world.acceptor;
+        let accepted = world.simulation.block_on(poll_fn(|cx| acceptor.poll_accept(cx)));
+        assert!(matches!(accepted, Err(Stalled::Deadlock { .. })), "nobody comes");
+        // Nor does anybody wake for it.
+        assert_eq!(world.millis(), if latency == 0 { 100 } else { 1 });
+        assert_eq!(world.simulation.stats().connections, 0);
+    }
+}
+
+#[test]
+fn a_stall_that_is_over_before_anything_comes_does_not_count() {
+    let mut world = World::new("at 10ms for 20ms stall 1>2\nat 20ms for 80ms partition 1-2");
+    let (mut near, mut far) = world.connect();
+    world.sleep(50);
+    world.write(&mut near, b"there").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"there");
+    assert_eq!((world.millis(), world.fired()), (100, vec![(FaultKind::Partition, 1)]));
+}
+
+#[test]
+fn a_stall_that_delays_nothing_does_not_count_and_one_that_delays_an_end_does() {
+    let mut world = World::with_latency(50, "at 110ms for 20ms stall 1>2");
+    let (mut near, mut far) = world.connect();
+    world.sleep(15);
+    world.write(&mut near, b"there").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"there");
+    assert_eq!((world.millis(), world.fired()), (165, vec![]), "it was over when they came");
+
+    let mut world = World::new("at 10ms for 90ms stall 1>2");
+    let (near, mut far) = world.connect();
+    world.sleep(20);
+    drop(near);
+    assert_eq!(world.read(&mut far).unwrap(), b"");
+    assert_eq!((world.millis(), world.fired()), (100, vec![(FaultKind::Stall, 1)]));
+}
+
+#[test]
+fn a_dial_that_would_have_been_refused_anyway_does_not_count() {
+    for how in ["refused", "backlog"] {
+        let world = World::new(&format!("at 0s for 100ms dial 2 {how}"));
+        world.sleep(1);
+        let nobody = SocketAddr::new(world.addr.ip(), 8);
+        assert_eq!(world.run(world.near.connect(nobody)).err().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(world.fired(), []);
+    }
+}
+
+#[test]
+fn a_connection_is_reset_once() {
+    let mut world = World::with_latency(50, "at 110ms reset 1-2 after=0\nat 110ms reset 1-2 after=1");
+    let (mut near, mut far) = world.connect();
+    world.sleep(20);
+    // Neither knows of it yet.
+    for _ in 0..3 {
+        world.write(&mut near, b"there").unwrap();
+        world.write(&mut far, b"back").unwrap();
+    }
+    world.sleep(50);
+    for end in [&mut near, &mut far] {
+        assert_eq!(world.write(end, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(world.read(end).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+    assert_eq!(world.fired(), [(FaultKind::Reset, 1)]);
+}
+
+#[test]
+fn a_connection_that_is_closed_is_not_reset() {
+    let mut world = World::new("at 10ms reset 1-2 after=0");
+    let (mut near, far) = world.connect();
+    drop(far);
+    world.sleep(20);
+    assert_eq!(world.write(&mut near, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(world.fired(), []);
+}
+
+#[test]
+fn a_flip_of_a_byte_that_nobody_sees_does_not_count() {
+    let mut world = World::new("at 10ms tamper 1>2 truncate len=3 after=0\nat 10ms tamper 1>2 flip after=1");
+    let (mut near, mut far) = world.connect();
+    world.sleep(20);
+    world.write(&mut near, b"0123456789").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"3456789");
+    assert_eq!(world.fired(), [(FaultKind::Truncate, 1)]);
+}
+
+/// What is on its way to an end that is closed does not take back what that end has sent.
+#[test]
+fn a_close_sends_what_was_sent_before_and_takes_its_time() {
+    let mut world = World::with_latency(50, "");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"last words").unwrap();
+    world.write(&mut far, b"under way").unwrap();
+    drop(near);
+    world.sleep(40);
+    assert!(world.write(&mut far, b"nobody knows yet").is_ok());
+    assert_eq!(world.read(&mut far).unwrap(), b"last words");
+    assert_eq!(world.millis(), 150);
+    assert_eq!(world.read(&mut far).unwrap(), b"");
+    assert_eq!(world.write(&mut far, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_reset_comes_behind_what_was_sent_and_no_sooner_than_anything_else() {
+    let mut world = World::with_latency(50, "");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut far, b"unread").unwrap();
+    world.sleep(60);
+    world.write(&mut near, b"before").unwrap();
+    world.sleep(10);
+    drop(near);
+    world.sleep(10);
+    assert!(world.write(&mut far, b"nobody knows yet").is_ok());
+    assert_eq!(world.read(&mut far).unwrap(), b"before");
+    assert_eq!(world.millis(), 210);
+    assert_eq!(world.read(&mut far).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(world.millis(), 220);
+}
+
+/// There is no room, and nobody will make some.
+#[test]
+fn a_writer_that_waits_hears_of_a_close_when_it_arrives() {
+    let mut world = World::with_latency(50, "");
+    let (near, mut far) = world.connect();
+    world.write(&mut far, &[0; 1 << 20]).unwrap();
+    drop(near);
+    assert_eq!(world.write(&mut far, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(world.millis(), 150);
+}
+
+#[test]
+fn the_trace_knows_what_is_on_the_line_and_what_is_read_and_who_was_dialed() {
+    let tampered = |seed, plan| {
+        let mut world = World::of_seed(seed, 0, plan);
+        let (mut near, _far) = world.connect();
+        world.sleep(20);
+        world.write(&mut near, b"0123456789").unwrap();
+        world.simulation.trace()
+    };
+    assert_eq!(tampered(1, ""), tampered(3, ""), "luck plays no part");
+    let insert = "at 10ms tamper 1>2 insert len=9 after=0";
+    assert_ne!(tampered(1, insert), tampered(3, insert), "other bytes are put in");
+
+    let read = |room: usize| {
+        let mut world = World::new("");
+        let (mut near, mut far) = world.connect();
+        world.write(&mut near, b"0123456789").unwrap();
+        let mut buffer = vec![0; room];
+        world.run(poll_fn(|cx| far.reader.poll_read(cx, &mut buffer))).unwrap();
+        world.simulation.trace()
+    };
+    assert_ne!(read(9), read(10));
+
+    let dialed = |port| {
+        let world = World::new("");
+        assert!(world.run(world.near.connect(SocketAddr::new(world.addr.ip(), port))).is_err());
+        world.simulation.trace()
+    };
+    assert_ne!(dialed(8), dialed(9));
 }
 
 /// Two faults at once are over when both are.
 #[test]
 fn faults_that_overlap_add_up() {
-    let mut world = World::new("at 0s for 100ms partition 1-2\nat 50ms for 100ms stall 1>2");
-    world.sleep(1);
+    let mut world = World::new("at 1ms for 99ms partition 1-2\nat 50ms for 100ms stall 1>2");
     let (mut near, mut far) = world.connect();
+    world.sleep(2);
     world.write(&mut near, b"there").unwrap();
     assert_eq!(world.read(&mut far).unwrap(), b"there");
     assert_eq!(world.millis(), 150);
@@ -109,15 +328,16 @@ fn faults_that_overlap_add_up() {
 
 #[test]
 fn a_reset_in_a_partition_is_heard_of_when_it_is_over() {
-    let mut world = World::new("at 0s for 100ms partition 1-2");
+    let mut world = World::new("at 1ms for 99ms partition 1-2");
     let (mut near, far) = world.connect();
-    world.sleep(1);
+    world.sleep(2);
     drop(far);
     world.write(&mut near, b"into the dark").unwrap();
     let end = world.read(&mut near);
     assert_eq!(end.unwrap_or_default(), b"", "the other end has closed it");
     assert_eq!(world.millis(), 100);
     assert_eq!(world.write(&mut near, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nobody takes it");
+    assert_eq!(world.fired(), [(FaultKind::Partition, 1)]);
 }
 
 #[test]
@@ -227,12 +447,12 @@ fn a_dial_that_hangs_does_so_for_good() {
 }
 
 #[test]
-fn where_too_many_wait_a_connection_is_made_and_ends_at_once() {
+fn where_too_many_wait_a_connection_is_made_and_reset_at_once() {
     let mut world = World::new("at 0s for 100ms dial 2 backlog");
     world.sleep(1);
     let mut near = world.run(world.near.connect(world.addr)).unwrap();
-    let end = world.read(&mut near);
-    assert_eq!(end.unwrap_or_default(), b"");
+    assert_eq!(world.read(&mut near).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(world.write(&mut near, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     world.sleep(100);
     world.connect();
     assert_eq!(world.fired(), [(FaultKind::BacklogFull, 1)]);

@@ -4,6 +4,8 @@ use std::{
     future::{pending, poll_fn},
     io,
     net::SocketAddr,
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,7 +13,7 @@ use std::{
 use septa_core::{Instant, PeerId, node::Snapshot};
 use septa_driver::{
     runtime::Runtime,
-    storage::{Loaded, StorageError},
+    storage::{Loaded, Storage, StorageError},
 };
 use septa_sim::{
     Boot, Simulation, Stalled,
@@ -168,6 +170,53 @@ fn a_clock_that_drifts_gains_and_keeps_what_it_has_gained() {
 }
 
 #[test]
+fn a_clock_that_nobody_is_misled_by_does_not_count() {
+    for (fault, kind, looks) in [
+        // Between two ticks, and for no time at all.
+        ("at 11ms for 3ms clock-pause 1", FaultKind::ClockPause, true),
+        ("at 10ms clock-pause 1", FaultKind::ClockPause, true),
+        ("at 1ms for 90ms clock-pause 1", FaultKind::ClockPause, false),
+        ("at 1ms for 90ms clock-drift 1 ppm=1000", FaultKind::ClockDrift, false),
+        ("at 1ms for 90ms clock-drift 1 ppm=0", FaultKind::ClockDrift, true),
+        ("at 1ms calendar-jump 1 seconds=7", FaultKind::CalendarJump, true),
+    ] {
+        let simulation = Simulation::new(1);
+        if looks {
+            ticking(&simulation);
+        } else {
+            simulation.host("host");
+        }
+        play(&simulation, fault);
+        run(&simulation, 200);
+        assert_eq!(fired(&simulation), [], "{fault}: {kind}");
+    }
+}
+
+#[test]
+fn a_clock_that_somebody_is_misled_by_counts_once() {
+    for (fault, kind) in [
+        ("at 11ms for 50ms clock-pause 1", FaultKind::ClockPause),
+        ("at 1ms for 90ms clock-drift 1 ppm=1000", FaultKind::ClockDrift),
+        // Nobody looks while it lasts.
+        ("at 11ms for 3ms clock-drift 1 ppm=1000", FaultKind::ClockDrift),
+    ] {
+        let simulation = Simulation::new(1);
+        ticking(&simulation);
+        play(&simulation, fault);
+        run(&simulation, 200);
+        assert_eq!(fired(&simulation), [(kind, 1)], "{fault}");
+    }
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    play(&simulation, "at 1ms for 10ms clock-pause 1\nat 1ms calendar-jump 1 seconds=-9");
+    run(&simulation, 5);
+    assert_eq!(host.now().as_nanos(), 1_000_000);
+    assert_eq!(fired(&simulation), [(FaultKind::ClockPause, 1)]);
+    host.unix_time();
+    assert_eq!(fired(&simulation), [(FaultKind::ClockPause, 1), (FaultKind::CalendarJump, 1)]);
+}
+
+#[test]
 fn a_calendar_jumps_and_timers_do_not_see_it() {
     let simulation = Simulation::new(1);
     let host = simulation.host("host");
@@ -239,6 +288,86 @@ fn a_torn_store_takes_its_host_down() {
     // As somebody else, with an empty disk.
     assert_eq!(*log.lock().unwrap(), [(0, Loaded::Nothing), (1, Loaded::Nothing)]);
     assert_eq!(fired(&simulation), [(FaultKind::TornStore, 1)]);
+}
+
+/// A host that stores now and then, and how often it has started.
+fn storing(simulation: &Simulation) -> Log<u32> {
+    let log: Log<u32> = Arc::default();
+    let starts = log.clone();
+    simulation.boot("host", move |boot: Boot| {
+        starts.lock().unwrap().push(boot.restarts);
+        async move {
+            loop {
+                sleep(&*boot.runtime, 20).await;
+                let _ = boot.storage.store(&Snapshot::default());
+            }
+        }
+    });
+    log
+}
+
+#[test]
+fn healing_brings_back_who_is_down_behind_a_torn_store() {
+    let simulation = Simulation::new(1);
+    let starts = storing(&simulation);
+    play(&simulation, "at 10ms for 3600s torn-store 1 same");
+    run(&simulation, 30);
+    assert_eq!((starts.lock().unwrap().len(), simulation.tasks_of(NonZeroU32::MIN)), (1, 0));
+    simulation.heal();
+    run(&simulation, 10);
+    assert_eq!((starts.lock().unwrap().clone(), simulation.tasks_of(NonZeroU32::MIN)), (vec![0, 1], 1));
+    // And not again when it would have come back.
+    run(&simulation, 4_000_000);
+    assert_eq!(starts.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn what_happens_in_the_last_poll_of_what_is_waited_for_happens() {
+    let simulation = Simulation::new(1);
+    let disk: Arc<Mutex<Option<Arc<dyn Storage>>>> = Arc::default();
+    let kept = disk.clone();
+    let host = simulation.boot("host", move |boot: Boot| {
+        kept.lock().unwrap().get_or_insert_with(|| boot.storage.clone());
+        pending()
+    });
+    let other = simulation.host("other");
+    play(&simulation, "at 10ms for 1s torn-store 1 same");
+    run(&simulation, 20);
+    let disk = disk.lock().unwrap().clone().unwrap();
+    assert_eq!(simulation.tasks_of(host), 1);
+    simulation.block_on(async { disk.store(&Snapshot::default()) }).unwrap().unwrap_err();
+    assert_eq!(simulation.tasks_of(host), 0, "it is down");
+    simulation.forbid_panics();
+    let stalled = simulation.block_on(async { other.spawn_blocking(Box::new(|| panic!("on purpose"))) });
+    let Err(Stalled::Broken(broken)) = stalled else { panic!("{stalled:?}") };
+    assert_eq!(broken.why, "other: blocking work: on purpose");
+}
+
+#[test]
+fn invariants_are_looked_at_whatever_ends_a_call() {
+    let simulation = Simulation::new(1);
+    simulation.add_invariant("never so", 1_000_000, |_| Err("it is so".to_owned()));
+    let stalled = simulation.block_on(pending::<()>());
+    assert!(matches!(stalled, Err(Stalled::Broken(_))), "{stalled:?}");
+    simulation.set_max_steps(3);
+    simulation.spawn(
+        "busy",
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }),
+    );
+    let stalled = simulation.block_on(pending::<()>());
+    assert!(matches!(stalled, Err(Stalled::Broken(_))), "{stalled:?}");
+}
+
+#[test]
+fn there_are_as_many_hosts_as_addresses() {
+    let simulation = Simulation::new(1);
+    for _ in 0..65_535 {
+        simulation.host("");
+    }
+    assert!(catch_unwind(AssertUnwindSafe(|| simulation.host("one too many"))).is_err());
 }
 
 #[test]
