@@ -90,7 +90,9 @@ impl Executor {
                 }
             }),
             Ok(Poll::Ready(())) => {
-                drop(self.lock(|tasks| tasks.live.remove(&id)));
+                let task = self.lock(|tasks| tasks.live.remove(&id));
+                let name = || task.map_or_else(String::new, |task| format!("{}, when it had ended", task.name));
+                self.contain(name, Box::new(move || drop(future)));
             }
             Err(payload) => {
                 let message = message(&*payload);
@@ -121,10 +123,12 @@ impl Executor {
                 tasks.live.iter().filter(|(_, task)| task.host == host).map(|(id, _)| *id).collect();
             of_host.iter().filter_map(|id| tasks.live.remove(id)).collect()
         });
-        for task in ended {
-            let name = task.name.clone();
-            self.contain(|| format!("{name}, when it was ended"), Box::new(move || drop(task)));
-        }
+        ended.into_iter().for_each(|task| self.end(task));
+    }
+
+    fn end(&self, task: Task) {
+        let name = task.name.clone();
+        self.contain(|| format!("{name}, when it was ended"), Box::new(move || drop(task)));
     }
 
     /// Wakes every task of a host that nobody has woken. Returns how many there were.
@@ -161,14 +165,14 @@ impl Executor {
         self.lock(|tasks| std::mem::take(&mut tasks.panics))
     }
 
-    /// Drops every task. Tasks hold the runtime and the runtime holds the tasks, so somebody must.
+    /// Drops every task. Tasks hold the runtime and the runtime holds the tasks, so somebody must. Panics are kept.
     pub(crate) fn clear(&self) {
         loop {
             let live = self.lock(|tasks| std::mem::take(&mut tasks.live));
             if live.is_empty() {
                 return;
             }
-            drop(live);
+            live.into_values().for_each(|task| self.end(task));
         }
     }
 

@@ -11,10 +11,11 @@ use std::{
 use septa_core::Instant;
 
 use crate::{
-    Broken, Menu, Simulation, Stalled, Stats, TraceHash,
+    Broken, Menu, Panicked, Simulation, Stalled, Stats, TraceHash,
     export::Exported,
     plan::{FaultKind, Plan},
     report::{self, Report, escape},
+    simulation::NO_PANICS,
 };
 
 /// Characters that an export shows of why a play failed.
@@ -175,20 +176,24 @@ pub fn plan_of(scenario: &dyn Scenario, seed: u64, nodes: Option<u32>) -> Plan {
 
 /// Plays a plan once. Its world is gone afterwards.
 pub fn play(scenario: &dyn Scenario, plan: &Plan) -> Outcome {
-    play_in(Simulation::of_plan(plan), scenario, plan).0
+    let (mut outcome, simulation) = play_in(Simulation::of_plan(plan), scenario, plan);
+    bury(simulation, &mut outcome);
+    outcome
 }
 
-/// As [`play`], and tells what has happened. It takes more time and memory, and comes to the same outcome.
-pub fn play_recorded(scenario: &dyn Scenario, plan: &Plan) -> (Outcome, Report) {
+/// As [`play`], and tells what has happened, and by which `command` that is seen again. It takes more time and memory, as
+/// much as [`Simulation::record`] says, and comes to the same outcome.
+pub fn play_recorded(scenario: &dyn Scenario, plan: &Plan, command: &str) -> (Outcome, Report) {
     let simulation = Simulation::of_plan(plan);
     simulation.record();
-    let (outcome, simulation) = play_in(simulation, scenario, plan);
+    let (mut outcome, simulation) = play_in(simulation, scenario, plan);
     let recording = simulation.recording().expect("it records since it was made");
+    bury(simulation, &mut outcome);
     let report = Report {
         scenario: scenario.name().to_owned(),
         seed: plan.seed,
         plan: plan.to_string(),
-        command: "septa sim --plan FILE".to_owned(),
+        command: command.to_owned(),
         failure: outcome.result.as_ref().err().map(|failed| failed.seen(&outcome.stats, recording.end)),
         ..recording
     };
@@ -209,8 +214,10 @@ pub fn play_exported(
     plan.to_string().lines().try_for_each(|line| writeln!(out, "# plan: {line}"))?;
     let simulation = Simulation::of_plan(plan);
     simulation.export(out);
-    let (outcome, simulation) = play_in(simulation, scenario, plan);
-    let (exported, mut out) = simulation.take_export()?.expect("it exports since it was made");
+    let (mut outcome, simulation) = play_in(simulation, scenario, plan);
+    let ended = simulation.take_export();
+    bury(simulation, &mut outcome);
+    let (exported, mut out) = ended?.expect("it exports since it was made");
     match &outcome.result {
         Ok(()) => writeln!(out, "# it came right")?,
         Err(failed) => writeln!(out, "# FAILED: {}", escape::line(&failed.to_string(), MAX_WHY))?,
@@ -236,6 +243,20 @@ fn play_in(simulation: Simulation, scenario: &dyn Scenario, plan: &Plan) -> (Out
         result,
     };
     (outcome, simulation)
+}
+
+/// Drops the world of a play. What panics then is why the play failed, unless it has failed before.
+fn bury(simulation: Simulation, outcome: &mut Outcome) {
+    let (step, at) = (simulation.stats().steps, simulation.now());
+    let dropped = catch_unwind(AssertUnwindSafe(|| {
+        let panics = simulation.end();
+        drop(simulation);
+        panics.into_iter().next().map(|Panicked { task, message }| format!("{task}: {message}"))
+    }));
+    let why = dropped.unwrap_or_else(|payload| Some(crate::executor::message(&*payload)));
+    if let (Some(why), Ok(())) = (why, &outcome.result) {
+        outcome.result = Err(Broken { invariant: NO_PANICS.to_owned(), why, step, at }.into());
+    }
 }
 
 impl fmt::Debug for dyn Scenario + '_ {

@@ -36,10 +36,13 @@ use crate::{
 /// would otherwise hang a test.
 pub const DEFAULT_MAX_STEPS: u64 = 2_000_000;
 
+/// The invariant of those who [forbid](Simulation::forbid_panics) them.
+pub(crate) const NO_PANICS: &str = "no task panics";
+
 /// A small world with its own time, network and luck.
 ///
 /// Hosts are made with [`host`](Self::host) or [`boot`](Self::boot); each is a [`Runtime`] with the addresses
-/// [`ip`](Self::ip), `127.0.0.1` and `::1`. Dropping the simulation drops every task in it.
+/// [`ip`](Self::ip), `127.0.0.1` and `::1`. Dropping the simulation drops every task in it, and panics if one of them does.
 pub struct Simulation {
     world: Arc<World>,
     state: Mutex<State>,
@@ -107,11 +110,17 @@ impl Simulation {
     }
 
     /// A new host.
+    ///
+    /// # Panics
+    /// There are 65,535 already: there are no more addresses.
     pub fn host(&self, name: &str) -> Arc<dyn Runtime> {
         Arc::new(Host::new(self.world.clone(), self.world.add_machine(name), 0))
     }
 
     /// A new host, on which `program` runs now and whenever the host starts again behind a crash. Returns its number.
+    ///
+    /// # Panics
+    /// As [`host`](Self::host).
     pub fn boot<F>(&self, name: &str, program: impl Fn(Boot) -> F + Send + Sync + 'static) -> NonZeroU32
     where
         F: Future<Output = ()> + Send + 'static,
@@ -122,12 +131,12 @@ impl Simulation {
         NonZeroU32::MIN.saturating_add(machine.id.saturating_sub(1))
     }
 
-    /// The IPv4 address of the `number`-th host; the first is 1.
+    /// The IPv4 address of the `number`-th host, from 1 to 65,535.
     pub fn ip(&self, number: u32) -> IpAddr {
         ip_of(number, false)
     }
 
-    /// The IPv6 address of the `number`-th host; the first is 1.
+    /// The IPv6 address of the `number`-th host, from 1 to 65,535.
     pub fn ip6(&self, number: u32) -> IpAddr {
         ip_of(number, true)
     }
@@ -136,7 +145,8 @@ impl Simulation {
     /// next call.
     ///
     /// # Errors
-    /// Nothing can happen any more, or it never ends. The future is dropped.
+    /// Nothing can happen any more, or it never ends, or an [invariant](Self::add_invariant) is broken. The future is
+    /// dropped.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Stalled> {
         let mut future = pin!(future);
         let waker = self.world.executor.main_waker();
@@ -144,6 +154,7 @@ impl Simulation {
         let (max_steps, is_panic_fatal) = self.lock(|state| (state.max_steps, state.is_panic_fatal));
         for _ in 0..max_steps {
             let Some(due) = self.world.schedule.next() else {
+                self.check(self.stats().steps, true)?;
                 return Err(Stalled::Deadlock { tasks: self.live_tasks() });
             };
             let step = self.world.counters.add_step();
@@ -160,22 +171,30 @@ impl Simulation {
                     self.world.tell_run(id);
                     if id == MAIN {
                         self.world.executor.begin_main();
-                        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+                        self.clean_up(is_panic_fatal);
+                        if let Poll::Ready(output) = polled {
                             self.check(step, true)?;
                             return Ok(output);
                         }
                     } else {
                         self.world.executor.run(id);
-                    }
-                    self.world.crash_doomed();
-                    if is_panic_fatal && self.world.executor.has_panics() {
-                        self.blame_panics();
+                        self.clean_up(is_panic_fatal);
                     }
                 }
             }
             self.check(step, false)?;
         }
+        self.check(self.stats().steps, true)?;
         Err(Stalled::Endless { tasks: self.live_tasks() })
+    }
+
+    /// What a task has left to do behind it.
+    fn clean_up(&self, is_panic_fatal: bool) {
+        self.world.crash_doomed();
+        if is_panic_fatal && self.world.executor.has_panics() {
+            self.blame_panics();
+        }
     }
 
     /// Lets the world go on for so long.
@@ -187,6 +206,7 @@ impl Simulation {
     }
 
     /// Lets the world go on until `holds`, which is asked every `every`, for at most so long. Tells whether it does.
+    /// If `every` is zero it is asked every nanosecond.
     ///
     /// # Errors
     /// As [`block_on`](Self::block_on).
@@ -205,7 +225,7 @@ impl Simulation {
             if left.is_zero() {
                 return Ok(false);
             }
-            self.run_for(left.min(every))?;
+            self.run_for(left.min(every.max(Duration::from_nanos(1))))?;
         }
     }
 
@@ -252,9 +272,15 @@ impl Simulation {
         Err(Broken { invariant, why, step, at: now })
     }
 
+    /// Ends every task and every program. The panics since the last call of [`take_panics`](Self::take_panics).
+    pub(crate) fn end(&self) -> Vec<Panicked> {
+        self.world.end();
+        self.take_panics()
+    }
+
     fn blame_panics(&self) {
         for Panicked { task, message } in self.take_panics() {
-            self.world.break_invariant("no task panics", format!("{task}: {message}"));
+            self.world.break_invariant(NO_PANICS, format!("{task}: {message}"));
         }
     }
 
@@ -294,7 +320,7 @@ impl Simulation {
         self.world.network.add_name(name, addrs);
     }
 
-    /// Nothing arrives any more, on any connection, and nobody is told.
+    /// Nothing arrives any more, on any connection, and nobody is told. Dials hang.
     pub fn cut_network(&self) {
         self.world.network.set_cut(true);
     }
@@ -309,9 +335,10 @@ impl Simulation {
         self.world.network.reset_all();
     }
 
-    /// The next `count` accepts of the listener at `addr`, a host's own address, fail with `kind`.
-    pub fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) {
-        self.world.network.fail_accepts(addr, kind, count);
+    /// The next `count` accepts of the listener at `addr`, a host's own address, fail with `kind`. False if nobody listens
+    /// there: then nothing fails.
+    pub fn fail_accepts(&self, addr: SocketAddr, kind: io::ErrorKind, count: usize) -> bool {
+        self.world.network.fail_accepts(addr, kind, count)
     }
 
     /// Has the faults of a plan strike from now on: its instants count from now. They are over when their time is.
@@ -325,10 +352,11 @@ impl Simulation {
         Ok(())
     }
 
-    /// Ends the faults that last and calls off those to come.
+    /// Ends the faults that last and calls off those to come. Hosts that are down come back.
     pub fn heal(&self) {
         let players = self.lock(|state| std::mem::take(&mut state.players));
         players.iter().for_each(|player| player.stop());
+        self.world.call_off();
         self.world.observer.tell(Event::Healed);
     }
 
@@ -363,7 +391,8 @@ impl Simulation {
     }
 
     /// Writes down from now on what happens, in memory, for a [recording](Self::recording). That changes nothing in the
-    /// run. It keeps up to 20,000 hosts, and of connections and notes the last 20,000 each; what is left out is counted.
+    /// run. It keeps up to 20,000 hosts, the last 1,000 lives of each, and of connections and notes the last 20,000 each, of
+    /// faults the last 1,000, of a note the first 1,000 characters. What is left out is counted, but for characters.
     pub fn record(&self) {
         self.world.record();
     }
@@ -412,8 +441,16 @@ impl Simulation {
 }
 
 impl Drop for Simulation {
+    /// # Panics
+    /// What was dropped with it has panicked.
     fn drop(&mut self) {
+        self.world.executor.take_panics();
         self.world.end();
+        if let Some((task, message)) = self.world.executor.take_panics().first()
+            && !std::thread::panicking()
+        {
+            panic!("{task}: {message}");
+        }
     }
 }
 

@@ -224,7 +224,7 @@ fn recording_changes_nothing_and_gives_the_same_twice() {
         let scenario = suite::find(name).unwrap();
         let seed = 1;
         let plan = plan_of(&*scenario, seed, Some(2));
-        let (outcome, report) = play_recorded(&*scenario, &plan);
+        let (outcome, report) = play_recorded(&*scenario, &plan, "");
         assert_eq!(outcome, play(&*scenario, &plan), "{plan}");
         assert_eq!((report.hash, report.seed), (Some(outcome.hash), seed));
         assert_eq!((report.scenario.as_str(), &report.plan), (scenario.name(), &plan.to_string()));
@@ -235,7 +235,7 @@ fn recording_changes_nothing_and_gives_the_same_twice() {
         // Everything that fired is some fault's doing.
         let fired: u64 = report.faults.iter().map(|fault| fault.fired).sum();
         assert_eq!((report.faults.len(), fired), (plan.faults.len(), outcome.fired.values().sum()), "{plan}");
-        assert_eq!(play_recorded(&*scenario, &plan).1.to_html(), report.to_html());
+        assert_eq!(play_recorded(&*scenario, &plan, "").1.to_html(), report.to_html());
     }
 }
 
@@ -273,7 +273,7 @@ impl Scenario for Ill {
 #[test]
 fn a_failure_is_told_with_its_place() {
     let plan: Plan = "seed 7\nheal 5s\nat 2s for 1s crash 1 same".parse().unwrap();
-    let (outcome, report) = play_recorded(&Ill, &plan);
+    let (outcome, report) = play_recorded(&Ill, &plan, "septa sim --plan FILE");
     assert!(outcome.result.is_err());
     let failure = report.failure.clone().unwrap();
     assert_eq!((failure.at, failure.step), (seconds(3.0), outcome.stats.steps));
@@ -285,13 +285,13 @@ fn a_failure_is_told_with_its_place() {
 
     // What does not come right is seen at the end.
     let plan: Plan = "seed 7\nheal 5s".parse().unwrap();
-    let (outcome, report) = play_recorded(&Ill, &plan);
+    let (outcome, report) = play_recorded(&Ill, &plan, "septa sim --plan FILE");
     let failure = report.failure.unwrap();
     assert_eq!((failure.at, failure.step), (seconds(6.0), outcome.stats.steps));
     assert_eq!((failure.invariant.as_str(), failure.message.as_str()), ("peace", "there is none"));
 
     // A plan for more hosts than there are.
     let plan: Plan = "seed 7\nat 1s crash 9 same".parse().unwrap();
-    let failure = play_recorded(&Ill, &plan).1.failure.unwrap();
+    let failure = play_recorded(&Ill, &plan, "septa sim --plan FILE").1.failure.unwrap();
     assert_eq!((failure.at, failure.invariant.as_str()), (seconds(0.0), "unplayable"));
 }

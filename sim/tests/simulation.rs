@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -139,8 +140,8 @@ fn bandwidth_makes_what_is_written_wait_for_the_line() {
         poll_fn(|cx| near.writer.poll_shutdown(cx)).await.unwrap();
         arrivals(&simulation, &mut far).await
     });
-    // What had come by the end of the second was read at once.
-    assert_eq!(arrived.unwrap(), [(1000, 700), (1080, 500), (1080, 0)]);
+    // The dial took 60 ms. What had come by the end of the second was read at once.
+    assert_eq!(arrived.unwrap(), [(1060, 700), (1140, 500), (1140, 0)]);
     let back = simulation.block_on(poll_fn(|cx| near.reader.poll_read(cx, &mut [0; 1000])));
     assert_eq!(back.unwrap().unwrap(), 100);
 }
@@ -162,7 +163,8 @@ fn a_line_carries_what_it_holds_in_each_latency_or_its_bandwidth() {
         let took = simulation.block_on(async {
             let all = read_all(&mut far).await.unwrap();
             assert_eq!(all.len(), 10_000);
-            simulation.now().as_nanos() / 1_000_000_000
+            // Two seconds for the dial.
+            simulation.now().as_nanos() / 1_000_000_000 - 2
         });
         assert!(took.as_ref().is_ok_and(|took| took.abs_diff(seconds) <= 1), "{capacity}: {took:?}");
     }
@@ -180,7 +182,8 @@ fn latency_takes_virtual_time() {
             assert_eq!(read_all(&mut far).await.unwrap(), b"ping");
         })
         .unwrap();
-    assert_eq!(simulation.now().as_nanos(), 40_000_000);
+    // There and back for the dial.
+    assert_eq!(simulation.now().as_nanos(), 120_000_000);
 }
 
 #[test]
@@ -243,6 +246,60 @@ fn tasks_run_in_order_or_as_the_seed_says() {
     let shuffled = run(Order::Seeded);
     assert_ne!(shuffled, in_order);
     assert_eq!(run(Order::Seeded), shuffled);
+}
+
+#[test]
+fn a_wish_that_is_asked_for_all_the_time_comes_to_its_end() {
+    let simulation = Simulation::new(1);
+    let mut asked = 0;
+    let wish = || {
+        asked += 1;
+        asked > 100
+    };
+    assert_eq!(simulation.run_until(Duration::from_secs(1), Duration::ZERO, wish), Ok(true));
+    assert_eq!(simulation.run_until(Duration::from_nanos(9), Duration::ZERO, || false), Ok(false));
+}
+
+#[test]
+fn a_line_without_room_has_some() {
+    let (simulation, a, b, addr) = world(1, Order::Fifo);
+    simulation.set_link(LinkOptions { capacity: 0, ..LinkOptions::default() });
+    let (mut near, mut far) = simulation.block_on(pair(&a, &b, addr)).unwrap();
+    simulation.spawn("sender", async move { write_all(&mut near, b"slowly").await.unwrap() });
+    assert_eq!(simulation.block_on(read_all(&mut far)).unwrap().unwrap(), b"slowly");
+}
+
+#[test]
+fn accepts_fail_where_somebody_listens() {
+    let (simulation, _a, b, mut addr) = world(1, Order::Fifo);
+    addr.set_port(7);
+    assert!(!simulation.fail_accepts(addr, io::ErrorKind::Other, 1), "nobody does");
+    let mut acceptor = simulation.block_on(b.listen(addr)).unwrap().unwrap();
+    assert!(simulation.fail_accepts(addr, io::ErrorKind::Other, 1));
+    let accepted = simulation.block_on(poll_fn(|cx| acceptor.poll_accept(cx))).unwrap();
+    assert_eq!(accepted.err().unwrap().kind(), io::ErrorKind::Other);
+}
+
+/// Panics when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_of_what_is_dropped_with_the_world_is_not_lost() {
+    let simulation = Simulation::new(1);
+    let grenade = Grenade;
+    simulation.spawn("holder", async move {
+        let _grenade = grenade;
+        std::future::pending().await
+    });
+    simulation.block_on(async {}).unwrap();
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(simulation))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "holder, when it was ended: on purpose");
 }
 
 #[test]
