@@ -45,7 +45,10 @@ fn what_failed_once_does_not_fail_again() {
         let path = entry.unwrap().path();
         let plan: Plan = fs::read_to_string(&path).unwrap().parse().unwrap();
         let scenario = suite::find(plan.scenario.as_deref().unwrap()).unwrap();
-        assert_eq!(play(&*scenario, &plan).result, Ok(()), "{}", path.display());
+        let outcome = play(&*scenario, &plan);
+        assert_eq!(outcome.result, Ok(()), "{}", path.display());
+        // What does not strike any more tests nothing.
+        assert_eq!(outcome.declared(), outcome.fired.keys().copied().collect(), "{}", path.display());
         played += 1;
     }
     assert!(played > 0);

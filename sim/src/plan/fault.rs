@@ -10,7 +10,8 @@ use super::text::{Words, Written, duration, name_of, number};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing arrives from one host at the other, nor does anybody hear of it; what was sent arrives when it is over.
+    /// Nothing arrives from one host at the other, nor does anybody hear of it; what was sent arrives when it is over. Who
+    /// dials waits as long, if the dial or its answer goes that way.
     /// In one direction it is a stall, in both a partition. Lasts.
     Stall {
         /// Who is not heard.
@@ -25,7 +26,8 @@ pub enum Fault {
         /// The other.
         other: NonZeroU32,
     },
-    /// Connections between two hosts are reset once one direction has carried so many bytes more. Happens once.
+    /// The connections that there are between two hosts are each reset once one of its directions has carried so many
+    /// bytes more. Happens once.
     Reset {
         /// One host.
         one: NonZeroU32,
@@ -112,11 +114,11 @@ pub enum Fault {
 pub enum Tamper {
     /// One bit of one byte is flipped.
     Flip,
-    /// So many bytes are missing.
+    /// So many bytes are missing: 1 to 65,535.
     Truncate(u16),
-    /// So many bytes come twice.
+    /// So many bytes come twice, 1 to 65,535: at most what is left of the write that the first of them belongs to.
     Duplicate(u16),
-    /// So many drawn bytes come in between.
+    /// So many drawn bytes come in between: 1 to 65,535.
     Insert(u16),
 }
 
@@ -332,7 +334,11 @@ impl Tamper {
         let name = words.next()?;
         let len = |words: &mut Words<'_>| {
             let len = number(words.named("len")?)?;
-            u16::try_from(len).map_err(|_| format!("{len} bytes are too many"))
+            match u16::try_from(len) {
+                Ok(0) => Err("0 bytes change nothing".to_owned()),
+                Ok(len) => Ok(len),
+                Err(_) => Err(format!("{len} bytes are too many")),
+            }
         };
         match name {
             "flip" => Ok(Self::Flip),

@@ -22,7 +22,8 @@
 //! # Ok::<(), septa_sim::plan::ParseError>(())
 //! ```
 //!
-//! Each line is one statement; empty lines and those that begin with `#` mean nothing. Faults may stand in any order.
+//! Each line is one statement; empty lines and those that begin with `#` mean nothing. Faults may stand in any order. All
+//! of them begin before the plan heals; without a `heal` line that is a second after the last of them is over.
 
 mod fault;
 mod text;
@@ -40,12 +41,17 @@ use crate::{Crypto, LinkOptions, Order};
 const ORDERS: [(&str, Order); 2] = [("fifo", Order::Fifo), ("seeded", Order::Seeded)];
 const CRYPTO: [(&str, Crypto); 2] = [("fast", Crypto::Fast), ("real", Crypto::Real)];
 
+const TOO_LATE: &str = "it never strikes, as the plan heals before";
+/// From the end of the last fault to the healing, where a plan says nothing about that: those that happen once may do so
+/// some bytes later.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The faults of a run. See the [module](self).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// What is played, if it is one of the scenarios that have a name.
     pub scenario: Option<String>,
-    /// With how many hosts, if not as many as usual.
+    /// With how many hosts, from 1 to 65,535, if not as many as usual.
     pub nodes: Option<u32>,
     /// Everything that is drawn in the run comes from it.
     pub seed: u64,
@@ -55,7 +61,7 @@ pub struct Plan {
     pub crypto: Crypto,
     /// How connections behave.
     pub link: LinkOptions,
-    /// When all faults are over: from then on everything must come right again.
+    /// When all faults are over, in virtual time since the plan is played: from then on everything must come right again.
     pub heal: Duration,
     /// What strikes when.
     pub faults: Vec<Timed>,
@@ -64,15 +70,15 @@ pub struct Plan {
 /// A fault that strikes at an instant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Timed {
-    /// Virtual time since the beginning of the run.
+    /// Virtual time since the plan is [played](crate::Simulation::play), which need not be when the run begins.
     pub at: Duration,
-    /// Until it is over, for those that last. At most a run's length.
+    /// Until it is over, for those that last. When the plan heals it is over in any case.
     pub length: Duration,
     /// What happens.
     pub fault: Fault,
 }
 
-/// A line is no statement of a plan.
+/// A line is no statement of a plan, or one that would do nothing.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("line {line} of the plan: {why}")]
 pub struct ParseError {
@@ -97,11 +103,18 @@ impl Plan {
         }
     }
 
+    /// Zero if there are no faults.
+    fn usual_heal(&self) -> Duration {
+        let ends = self.faults.iter().map(|timed| timed.at.saturating_add(timed.length));
+        let end = ends.max().map(|end| end.saturating_add(GRACE));
+        end.unwrap_or_default().min(Duration::from_nanos(u64::MAX))
+    }
+
     fn read(&mut self, line: &str) -> Result<(), String> {
         let mut words = Words::new(line);
         match words.next()? {
             "scenario" => self.scenario = Some(words.next()?.to_owned()),
-            "nodes" => self.nodes = Some(u32::try_from(words.number()?).map_err(|_| "there are too many nodes")?),
+            "nodes" => self.nodes = Some(text::nodes(words.number()?)?),
             "seed" => self.seed = words.number()?,
             "order" => self.order = words.one_of(&ORDERS)?,
             "crypto" => self.crypto = words.one_of(&CRYPTO)?,
@@ -123,12 +136,22 @@ impl FromStr for Plan {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let mut plan = Self::calm(0);
+        let mut heal = None;
+        // Of each fault.
+        let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
                 plan.read(line).map_err(|why| ParseError { line: index + 1, why })?;
+                lines.resize(plan.faults.len(), index + 1);
+                heal = heal.or(line.starts_with("heal").then_some(index));
             }
         }
+        if heal.is_none() {
+            plan.heal = plan.usual_heal();
+        }
+        let late = plan.faults.iter().zip(lines).find(|(timed, _)| timed.at >= plan.heal);
+        late.map_or(Ok(()), |(_, line)| Err(ParseError { line, why: TOO_LATE.to_owned() }))?;
         Ok(plan)
     }
 }

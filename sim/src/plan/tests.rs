@@ -42,9 +42,9 @@ prop_compose! {
 fn tamper() -> impl Strategy<Value = Tamper> {
     prop_oneof![
         Just(Tamper::Flip),
-        any::<u16>().prop_map(Tamper::Truncate),
-        any::<u16>().prop_map(Tamper::Duplicate),
-        any::<u16>().prop_map(Tamper::Insert),
+        (1..=u16::MAX).prop_map(Tamper::Truncate),
+        (1..=u16::MAX).prop_map(Tamper::Duplicate),
+        (1..=u16::MAX).prop_map(Tamper::Insert),
     ]
 }
 
@@ -88,7 +88,7 @@ fn fault() -> impl Strategy<Value = Fault> {
 prop_compose! {
     fn plan()(
         scenario in prop::option::of("[a-z][a-z0-9-]{0,20}"),
-        nodes in any::<Option<u32>>(),
+        nodes in prop::option::of(1..=65_535_u32),
         seed in any::<u64>(),
         is_seeded in any::<bool>(),
         is_real in any::<bool>(),
@@ -96,7 +96,10 @@ prop_compose! {
         heal in duration(),
         faults in prop::collection::vec((duration(), duration(), fault()), 0..20),
     ) -> Plan {
-        let faults = faults.into_iter().map(|(at, length, fault)| Timed { at, length, fault });
+        // As late as can be.
+        let at = |at: Duration| if at < heal { at } else { heal.saturating_sub(Duration::from_nanos(1)) };
+        let faults = faults.into_iter().filter(|_| !heal.is_zero());
+        let faults = faults.map(|(begin, length, fault)| Timed { at: at(begin), length, fault });
         let order = if is_seeded { Order::Seeded } else { Order::Fifo };
         let crypto = if is_real { Crypto::Real } else { Crypto::Fast };
         Plan { scenario, nodes, seed, order, crypto, link, heal, faults: faults.collect() }
@@ -140,6 +143,14 @@ fn pause(host: NonZeroU32) -> Fault {
 }
 
 #[test]
+fn a_plan_that_does_not_say_when_heals_behind_the_last_fault() {
+    let heal = |text: &str| text.parse::<Plan>().unwrap().heal;
+    assert_eq!(heal("at 1s for 5s crash 1 new\nat 2s reset 1-2 after=7"), Duration::from_secs(7));
+    assert_eq!(heal("seed 3"), Duration::ZERO);
+    assert_eq!(heal("at 1s crash 1 new\nheal 1.5s"), Duration::from_millis(1500));
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_line() {
     for (text, expected) in [
         ("seed 1\nsow 2", "line 2 of the plan: there is no statement 'sow'"),
@@ -160,6 +171,18 @@ fn what_is_wrong_is_said_with_its_line() {
         ("at 1s reset 1-2 7", "line 1 of the plan: '7' is not like 'after=...'"),
         ("at 1s tamper 1>2 burn after=1", "line 1 of the plan: bytes cannot be changed by 'burn'"),
         ("at 1s tamper 1>2 insert len=65536 after=1", "line 1 of the plan: 65536 bytes are too many"),
+        (
+            "at 1s tamper 1>2 flip after=1\nat 1s tamper 1>2 truncate len=0 after=1",
+            "line 2 of the plan: 0 bytes change nothing",
+        ),
+        ("nodes 0", "line 1 of the plan: there are 1 to 65535 nodes, not 0"),
+        ("nodes 65536", "line 1 of the plan: there are 1 to 65535 nodes, not 65536"),
+        ("nodes 4294967296", "line 1 of the plan: there are 1 to 65535 nodes, not 4294967296"),
+        ("heal 0s\nat 0s crash 1 new", "line 2 of the plan: it never strikes, as the plan heals before"),
+        (
+            "at 1s crash 1 new\n\nat 2s crash 1 new\nheal 2s",
+            "line 3 of the plan: it never strikes, as the plan heals before",
+        ),
         ("at 1s explode", "line 1 of the plan: there is no fault 'explode'"),
     ] {
         assert_eq!(text.parse::<Plan>().unwrap_err().to_string(), expected);

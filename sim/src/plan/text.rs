@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, str::SplitWhitespace, time::Duration};
 
-use crate::{Cut, LinkOptions};
+use crate::{Cut, LinkOptions, network::MAX_HOSTS};
 
 /// The words of a line that were not read yet.
 pub(super) struct Words<'t>(SplitWhitespace<'t>);
@@ -72,6 +72,11 @@ pub(super) fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], choice
 
 pub(super) fn number(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("'{word}' is no whole number"))
+}
+
+pub(super) fn nodes(number: u64) -> Result<u32, String> {
+    let nodes = u32::try_from(number).ok().filter(|nodes| (1..=MAX_HOSTS).contains(nodes));
+    nodes.ok_or_else(|| format!("there are 1 to {MAX_HOSTS} nodes, not {number}"))
 }
 
 fn host(word: &str) -> Result<NonZeroU32, String> {
