@@ -18,6 +18,9 @@ use crate::{
     scenario::{Outcome, Scenario, plan_of, play},
 };
 
+/// With fewer runs it may be chance that a fault found nothing to change.
+pub const RUNS_THAT_PROVE: u64 = 20;
+
 /// What is played.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Campaign {
@@ -65,8 +68,12 @@ impl Summary {
         }
     }
 
-    /// The kinds of faults that were declared and never changed anything: a test of nothing.
+    /// The kinds of faults that were declared and never changed anything: a test of nothing. With fewer than
+    /// [`RUNS_THAT_PROVE`] runs nothing is said.
     pub fn never_fired(&self) -> Vec<FaultKind> {
+        if self.runs < RUNS_THAT_PROVE {
+            return Vec::new();
+        }
         self.faults.iter().filter(|(_, (_, fired))| *fired == 0).map(|(kind, _)| *kind).collect()
     }
 }
@@ -89,9 +96,8 @@ impl Campaign {
         self.len() == 0
     }
 
-    /// Plays all seeds, and tells `on_outcome` of each as it ends, in no certain order, and how much real time
-    /// it took. Stops when that says so, or when a
-    /// seed fails, unless it is to keep going.
+    /// Plays all seeds, and tells `on_outcome` of each as it ends, in no certain order, and how much real time it took.
+    /// Stops when that says so, or when a seed fails, unless it is to keep going.
     #[allow(clippy::disallowed_methods, reason = "nothing in a run sees the real clock that measures it")]
     pub fn run(
         &self,

@@ -20,19 +20,31 @@ pub struct Failure {
     pub smallest: Outcome,
     /// Plays that were made to find it.
     pub plays: u32,
+    /// Of the smallest plan no fault can be left out. The search may have given up before it knew.
+    pub is_minimal: bool,
 }
 
 impl Failure {
     /// Makes the plan of an outcome that failed smaller: first with fewer faults, then with a better link, and in order.
+    ///
+    /// It gives up behind 300 plays.
     pub fn shrink(scenario: &dyn Scenario, outcome: Outcome) -> Self {
+        Self::shrink_within(MAX_PLAYS, scenario, outcome)
+    }
+
+    /// As [`shrink`](Self::shrink), and gives up behind so many plays.
+    pub fn shrink_within(max_plays: u32, scenario: &dyn Scenario, outcome: Outcome) -> Self {
         let found = outcome.plan.clone();
         let Some(cause) = outcome.result.as_ref().err().map(Failed::cause) else {
-            return Self { found, smallest: outcome, plays: 0 };
+            return Self { found, smallest: outcome, plays: 0, is_minimal: false };
         };
-        let mut search = Search { scenario, cause, smallest: outcome, plays: 0 };
+        let mut search = Search { scenario, cause, smallest: outcome, plays: 0, max_plays, gave_up: false };
         search.faults();
-        search.knobs();
-        Self { found, smallest: search.smallest, plays: search.plays }
+        if search.knobs() {
+            // On another link some of them may do nothing for the failure.
+            search.faults();
+        }
+        Self { found, smallest: search.smallest, plays: search.plays, is_minimal: !search.gave_up }
     }
 
     /// Why it fails.
@@ -46,6 +58,8 @@ struct Search<'s> {
     cause: String,
     smallest: Outcome,
     plays: u32,
+    max_plays: u32,
+    gave_up: bool,
 }
 
 impl Search<'_> {
@@ -54,7 +68,9 @@ impl Search<'_> {
         let _ = minimize(&plan.faults, |faults| self.fails(Plan { faults: faults.to_vec(), ..plan.clone() }));
     }
 
-    fn knobs(&mut self) {
+    /// Whether one of them could be turned.
+    fn knobs(&mut self) -> bool {
+        let mut has_turned = false;
         let usual = LinkOptions::default();
         let knobs: [fn(&mut Plan, LinkOptions); 7] = [
             |plan, usual| plan.link = usual,
@@ -69,14 +85,16 @@ impl Search<'_> {
             let mut plan = self.smallest.plan.clone();
             turn(&mut plan, usual);
             if plan != self.smallest.plan {
-                self.fails(plan);
+                has_turned |= self.fails(plan);
             }
         }
+        has_turned
     }
 
     /// Whether it fails for the same; then it is the smallest so far.
     fn fails(&mut self, plan: Plan) -> bool {
-        if self.plays >= MAX_PLAYS {
+        if self.plays >= self.max_plays {
+            self.gave_up = true;
             return false;
         }
         self.plays += 1;
@@ -97,7 +115,14 @@ impl fmt::Display for Failure {
         let took = Duration::from_millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         writeln!(f, "  it ended behind step {} at {took:?}; trace {hash}", stats.steps)?;
         let (all, left) = (self.found.faults.len(), plan.faults.len());
-        writeln!(f, "the smallest plan that fails so, with {left} of {all} faults:")?;
+        match self.is_minimal {
+            true => writeln!(f, "the smallest plan that fails so, with {left} of {all} faults:")?,
+            false => writeln!(
+                f,
+                "a plan that fails so, with {left} of {all} faults, not proven smallest: gave up after {} plays:",
+                self.plays
+            )?,
+        }
         plan.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use septa_sim::{
     Campaign, Failed, Failure, Menu, Run, Scenario, check,
     plan::{FaultKind, Plan},
-    plan_of, play, suite,
+    plan_of, play, play_recorded, suite,
 };
 
 fn host(number: u32) -> NonZeroU32 {
@@ -136,6 +136,75 @@ fn a_campaign_ends_at_the_first_seed_that_fails_or_when_it_is_told_to() {
     let summary =
         Campaign { keep_going: true, ..campaign }.run(&BOTH, move |_, _| counted.fetch_add(1, Ordering::Relaxed) < 9);
     assert_eq!((summary.runs, played.load(Ordering::Relaxed)), (10, 10));
+}
+
+/// Somebody panics when the world is dropped.
+struct Grumpy;
+
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+impl Scenario for Grumpy {
+    fn name(&self) -> &str {
+        "grumpy"
+    }
+
+    fn nodes(&self) -> u32 {
+        1
+    }
+
+    fn menu(&self, _: u32) -> Menu {
+        Menu::calm()
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let seed = run.plan.seed;
+        run.simulation.boot("host", move |_| {
+            let grenade = if seed == 3 { Some(Grenade) } else { None };
+            async move {
+                let _grenade = grenade;
+                std::future::pending().await
+            }
+        });
+        run.simulation.run_for(Duration::from_secs(1))?;
+        let grenade = if seed == 4 { Some(Grenade) } else { None };
+        run.simulation.add_invariant("none", 1, move |_| {
+            let _ = &grenade;
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_run_is_its_failure_and_not_that_of_the_campaign() {
+    let campaign = Campaign { threads: NonZeroUsize::MIN, keep_going: true, ..Campaign::new(0..6) };
+    let mut failures = Vec::new();
+    let summary = campaign.run(&Grumpy, |outcome, _| {
+        failures.extend(outcome.result.as_ref().err().map(|failed| (outcome.plan.seed, failed.cause())));
+        true
+    });
+    assert_eq!(summary.runs, 6);
+    assert_eq!(failures, [(3, "no task panics".to_owned()), (4, "no task panics".to_owned())]);
+    let plan = plan_of(&Grumpy, 3, None);
+    let (outcome, report) = play_recorded(&Grumpy, &plan, "");
+    assert_eq!(outcome, play(&Grumpy, &plan));
+    assert_eq!(report.failure.unwrap().message, "host, when it was ended: on purpose");
+}
+
+#[test]
+fn a_search_that_gives_up_says_so() {
+    let seed = (0..100).find(|seed| play(&BOTH, &plan_of(&BOTH, *seed, None)).result.is_err()).unwrap();
+    let outcome = play(&BOTH, &plan_of(&BOTH, seed, None));
+    let failure = Failure::shrink_within(3, &BOTH, outcome.clone());
+    assert_eq!((failure.plays, failure.is_minimal), (3, false));
+    assert!(failure.to_string().contains("faults, not proven smallest: gave up after 3 plays:"), "{failure}");
+    assert!(Failure::shrink(&BOTH, outcome).is_minimal);
 }
 
 /// The plan strikes node 3, and there are two.

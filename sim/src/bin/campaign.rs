@@ -45,7 +45,9 @@ impl Campaign {
         let (mut seeds, mut scenarios) = (SEEDS, Vec::new());
         while let Some(arg) = args.next() {
             if arg == "--seeds" {
-                seeds = args.next().and_then(|count| count.parse().ok()).ok_or(USAGE)?;
+                let count = args.next().and_then(|count| count.parse().ok());
+                // None at all would pass.
+                seeds = count.filter(|count| *count > 0).ok_or(USAGE)?;
             } else {
                 scenarios.push(suite::find(&arg).ok_or_else(|| format!("no scenario is called '{arg}'; {USAGE}"))?);
             }
@@ -102,4 +104,21 @@ fn main() -> ExitCode {
     let seen = failed.to_string().replace(['\n', '\t'], " ");
     println!("failed\t{played}\t{took:.1}\t{scenario}\t{}\t{}\t{seen}", outcome.plan.seed, failed.cause());
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(args: &[&str]) -> Result<(usize, usize), String> {
+        Campaign::of(args.iter().map(ToString::to_string)).map(|campaign| (campaign.seeds, campaign.scenarios.len()))
+    }
+
+    #[test]
+    fn a_campaign_of_nothing_is_refused() {
+        assert_eq!(of(&["--seeds", "3", "nat"]), Ok((3, 1)));
+        for bad in [&["--seeds", "0"][..], &["--seeds", "x"], &["--seeds"]] {
+            assert_eq!(of(bad), Err(USAGE.to_owned()), "{bad:?}");
+        }
+    }
 }
