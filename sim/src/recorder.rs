@@ -3,7 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+};
 
 use septa_core::Instant;
 
@@ -101,6 +104,8 @@ impl Recorder {
                     connection.read(now, end, count);
                 }
             }
+            // Somebody has ended that direction, which is told where it happens. The other one may live on.
+            Event::Failed { why: io::ErrorKind::BrokenPipe, .. } => {}
             Event::Failed { socket, why } => self.close(now, socket, |name| format!("{why}, as {name} finds")),
             Event::Ended { socket } => {
                 if let Some((connection, end)) = self.connection(socket) {

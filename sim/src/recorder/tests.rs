@@ -172,3 +172,14 @@ fn of_several_faults_it_was_the_last_that_still_lasts() {
     // The last is not over: it goes on to the end.
     assert_eq!(spans, [(at(1), at(3)), (at(2), at(5)), (at(4), at(9))]);
 }
+
+/// Of one direction: what comes from the other end is still read.
+#[test]
+fn a_broken_pipe_is_no_end_of_a_connection() {
+    let mut recorder = recorder();
+    recorder.hear(at(1), Event::Connected { socket: 2, dialer: 1, listener: 2 });
+    recorder.hear(at(2), Event::Failed { socket: 2, why: io::ErrorKind::BrokenPipe });
+    assert_eq!(report(&recorder).connections[0].closed, None);
+    recorder.hear(at(3), Event::Failed { socket: 2, why: io::ErrorKind::ConnectionReset });
+    assert_eq!(report(&recorder).connections[0].closed, Some(at(3)));
+}
