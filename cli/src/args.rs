@@ -90,7 +90,7 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) scenario: Vec<String>,
     /// How many hosts there are, instead of as many as the scenario usually has.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_535))]
     pub(crate) nodes: Option<u32>,
     /// The seeds, from A up to but not including B.
     #[arg(long, value_name = "A..B", default_value = "0..20", value_parser = seeds)]
@@ -98,7 +98,7 @@ pub(crate) struct SimArgs {
     /// Play only the I-th of N equal parts of the seeds, counted from 0, so that N machines share them.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub(crate) shard: Option<(u64, u64)>,
-    /// Begin no further seed after so many minutes.
+    /// Begin no further seed after so many minutes, of which each scenario gets its part.
     #[arg(long, value_name = "MINUTES")]
     pub(crate) minutes: Option<f64>,
     /// How many runs at once; as many as there are cores unless it is given. It changes no result.

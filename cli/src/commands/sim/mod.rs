@@ -1,7 +1,10 @@
 //! `septa sim`: scenarios in the deterministic simulator.
 #![allow(clippy::disallowed_methods, reason = "it tells how much real time a campaign takes, and ends it in time")]
 
+mod json;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs,
@@ -10,10 +13,8 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use septa_sim::{
-    Campaign, Failure as Found, Outcome, Scenario, Summary, plan::Plan, plan_of, play, play_recorded, suite,
-};
-use serde_json::{Value, json};
+use septa_sim::{Campaign, Failure as Found, Outcome, Scenario, Summary, plan::Plan, play, play_recorded, suite};
+use serde_json::json;
 
 use self::summary::{Row, Table};
 use crate::{
@@ -21,9 +22,6 @@ use crate::{
     failure::Failure,
     output::Output,
 };
-
-/// With fewer runs it may be chance that a fault found nothing to change.
-const RUNS_THAT_PROVE: u64 = 20;
 
 /// `septa sim`.
 pub(crate) fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
@@ -34,43 +32,73 @@ pub(crate) fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if let Some(file) = &args.plan {
-        return replay(args, file, output);
+    match &args.plan {
+        Some(file) => replay(args, file, output),
+        None => play_all(&chosen(&args.scenario)?, args, output),
     }
-    let scenarios = chosen(&args.scenario)?;
+}
+
+/// The run that a report shows.
+struct Shown<'s> {
+    scenario: &'s dyn Scenario,
+    plan: Plan,
+    command: String,
+}
+
+/// All seeds of all scenarios, one scenario after the other.
+fn play_all(scenarios: &[Box<dyn Scenario>], args: &SimArgs, output: Output) -> Result<(), Failure> {
     let limit = args.minutes.map(|minutes| seconds(minutes * 60.0)).transpose()?;
+    if limit.is_some_and(|limit| limit.is_zero()) {
+        return Err(Failure::usage("in 0 minutes nothing can be played"));
+    }
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-    let mut table = Table::default();
-    let mut failed = Vec::new();
+    let (mut table, mut failed, mut unplayed) = (Table::default(), Vec::new(), Vec::new());
     // The first run that failed, or else the first of all.
-    let mut shown: Option<(&dyn Scenario, Plan)> = None;
-    for scenario in &scenarios {
-        let (row, found) = campaign(&**scenario, args, deadline, output);
-        let idle = row.summary.never_fired();
-        if failed.is_empty() && (found.is_some() || shown.is_none()) {
-            let first = || plan_of(&**scenario, args.seeds.start, args.nodes);
-            shown = Some((&**scenario, found.as_ref().map_or_else(first, |found| found.smallest.plan.clone())));
+    let (mut first_failure, mut first_run) = (None, None);
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let scenario = &**scenario;
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            unplayed.push(scenario.name());
+            continue;
         }
+        let share = deadline.map(|deadline| now + share(deadline - now, scenarios.len() - place));
+        let Played { row, found, first } = campaign(scenario, args, share, output);
+        let idle = row.summary.never_fired();
         if let Some(found) = found {
-            failed.push(scenario.name().to_owned());
-            output.note(&found);
-            report_failure(&found, args, output)?;
-        } else if !idle.is_empty() && row.summary.runs >= RUNS_THAT_PROVE {
+            failed.push(scenario.name());
+            report_failure(&found, args, first_failure.is_none(), output)?;
+            let command = replay_command(&found, args, first_failure.is_none());
+            first_failure.get_or_insert(Shown { scenario, plan: found.smallest.plan, command });
+        } else if !idle.is_empty() {
+            failed.push(scenario.name());
             let kinds: Vec<String> = idle.iter().map(ToString::to_string).collect();
             output.note(format_args!("{}: these faults never changed anything: {}", scenario.name(), kinds.join(", ")));
-            failed.push(scenario.name().to_owned());
+            output.json_only(|| json::idle(scenario.name(), &kinds));
+        }
+        if let Some(plan) = first.filter(|_| first_run.is_none()) {
+            let command = seed_command(&plan);
+            first_run = Some(Shown { scenario, plan, command });
         }
         table.add(row);
     }
     output.note(&table);
-    if let (Some(file), Some((scenario, plan))) = (&args.report, shown) {
-        write_report(file, scenario, &plan)?;
+    if !unplayed.is_empty() {
+        output.note(format_args!("no time was left to play: {}", unplayed.join(", ")));
+    }
+    if let (Some(file), Some(shown)) = (&args.report, first_failure.or(first_run)) {
+        write_report(file, &shown)?;
     }
     if failed.is_empty() {
         Ok(())
     } else {
-        Err(Failure::new(format_args!("failed: {}", failed.join(", ")), "replay the smallest plan with --plan FILE"))
+        Err(Failure::new(format_args!("failed: {}", failed.join(", ")), "replay a seed with --scenario and --seeds"))
     }
+}
+
+/// What each of so many scenarios gets of the time that is left.
+fn share(left: Duration, scenarios: usize) -> Duration {
+    left / u32::try_from(scenarios).unwrap_or(u32::MAX).max(1)
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Box<dyn Scenario>>, Failure> {
@@ -85,31 +113,39 @@ fn find(name: &str) -> Result<Box<dyn Scenario>, Failure> {
         .ok_or_else(|| Failure::usage(format_args!("there is no scenario '{name}'; septa sim --list names them")))
 }
 
-/// All seeds of one scenario, and the first that failed.
-fn campaign(
-    scenario: &dyn Scenario,
-    args: &SimArgs,
-    deadline: Option<Instant>,
-    output: Output,
-) -> (Row, Option<Found>) {
+/// What came of one scenario.
+struct Played {
+    row: Row,
+    /// The first seed that failed.
+    found: Option<Found>,
+    /// The first seed that was played, which need not be the first that ended.
+    first: Option<Plan>,
+}
+
+/// All seeds of one scenario. None begins behind the deadline but the first.
+fn campaign(scenario: &dyn Scenario, args: &SimArgs, deadline: Option<Instant>, output: Output) -> Played {
     let mut campaign = Campaign::new(args.seeds.clone());
     campaign.nodes = args.nodes;
     campaign.shard = args.shard.unwrap_or(campaign.shard);
     campaign.threads = args.threads.unwrap_or(campaign.threads);
     let progress = progress(scenario.name(), campaign.len(), output);
     let began = Instant::now();
-    let mut first: Option<Outcome> = None;
+    let (mut failed, mut first): (Option<Outcome>, Option<Plan>) = (None, None);
     let summary = campaign.run(scenario, |outcome, real| {
-        output.json_only(|| describe(outcome, real));
+        output.json_only(|| json::seed(outcome, real));
         progress.inc(1);
-        if outcome.result.is_err() && first.as_ref().is_none_or(|first| outcome.plan.seed < first.plan.seed) {
-            first = Some(outcome.clone());
+        let seed = outcome.plan.seed;
+        if first.as_ref().is_none_or(|first| seed < first.seed) {
+            first = Some(outcome.plan.clone());
+        }
+        if outcome.result.is_err() && failed.as_ref().is_none_or(|failed| seed < failed.plan.seed) {
+            failed = Some(outcome.clone());
         }
         deadline.is_none_or(|deadline| Instant::now() < deadline)
     });
     progress.finish_and_clear();
     let row = Row { scenario: scenario.name().to_owned(), summary, real: began.elapsed() };
-    (row, first.map(|outcome| Found::shrink(scenario, outcome)))
+    Played { row, found: failed.map(|outcome| Found::shrink(scenario, outcome)), first }
 }
 
 fn progress(name: &str, seeds: u64, output: Output) -> ProgressBar {
@@ -121,42 +157,22 @@ fn progress(name: &str, seeds: u64, output: Output) -> ProgressBar {
     style.map_or(bar.clone(), |style| bar.with_style(style.progress_chars("=> ")))
 }
 
-/// One seed. Everything but `timing` is the same each time.
-fn describe(outcome: &Outcome, real: Duration) -> Value {
-    let declared = outcome.declared();
-    let kinds = declared.iter().chain(outcome.fired.keys());
-    let faults: serde_json::Map<String, Value> =
-        kinds.map(|kind| (kind.to_string(), json!(outcome.fired.get(kind).copied().unwrap_or(0)))).collect();
-    json!({
-        "scenario": outcome.plan.scenario,
-        "seed": outcome.plan.seed,
-        "ok": outcome.result.is_ok(),
-        "failure": outcome.result.as_ref().err().map(ToString::to_string),
-        "hash": outcome.hash.to_string(),
-        "events": outcome.stats.events(),
-        "steps": outcome.stats.steps,
-        "bytes": outcome.stats.bytes,
-        "connections": outcome.stats.connections,
-        "virtual_seconds": outcome.took.as_secs_f64(),
-        "faults": faults,
-        "timing": { "seconds": real.as_secs_f64() },
-    })
-}
-
-fn replay(args: &SimArgs, file: &Path, output: Output) -> Result<(), Failure> {
-    let text = fs::read_to_string(file)
-        .map_err(|error| Failure::new(format_args!("cannot read {}: {error}", file.display()), "check the path"))?;
-    let plan: Plan = text.parse().map_err(|error| Failure::usage(format_args!("{}: {error}", file.display())))?;
+fn replay(args: &SimArgs, plan_file: &Path, output: Output) -> Result<(), Failure> {
+    let text = fs::read_to_string(plan_file).map_err(|error| {
+        Failure::new(format_args!("cannot read {}: {error}", plan_file.display()), "check the path")
+    })?;
+    let plan: Plan = text.parse().map_err(|error| Failure::usage(format_args!("{}: {error}", plan_file.display())))?;
     let name = plan.scenario.as_deref().ok_or_else(|| {
-        Failure::usage(format_args!("{} does not name a scenario; add a line 'scenario NAME'", file.display()))
+        Failure::usage(format_args!("{} does not name a scenario; add a line 'scenario NAME'", plan_file.display()))
     })?;
     let scenario = find(name)?;
     let began = Instant::now();
     let outcome = play(&*scenario, &plan);
     let real = began.elapsed();
-    output.json_only(|| describe(&outcome, real));
+    output.json_only(|| json::seed(&outcome, real));
     if let Some(file) = &args.report {
-        write_report(file, &*scenario, &plan)?;
+        let command = format!("septa sim --plan {}", quoted(plan_file));
+        write_report(file, &Shown { scenario: &*scenario, plan: plan.clone(), command })?;
     }
     let mut summary = Summary::default();
     summary.add(&outcome);
@@ -169,19 +185,48 @@ fn replay(args: &SimArgs, file: &Path, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn report_failure(found: &Found, args: &SimArgs, output: Output) -> Result<(), Failure> {
-    let plan = &found.smallest.plan;
-    output.json_only(|| json!({ "ok": false, "smallest_plan": plan.to_string(), "failure": found.why() }));
-    if let Some(file) = &args.save_plan {
-        write(file, &plan.to_string())?;
-        output.note(format_args!("the plan is in {0}; replay it with: septa sim --plan {0}", file.display()));
+/// Tells of a seed that failed. The plan of the first of them is saved, if any is to be.
+fn report_failure(found: &Found, args: &SimArgs, is_first: bool, output: Output) -> Result<(), Failure> {
+    output.note(found);
+    output.json_only(|| json::shrunk(found));
+    output.note(format_args!("replay the seed with: {}", seed_command(&found.found)));
+    if let Some(file) = args.save_plan.as_ref().filter(|_| is_first) {
+        write(file, &found.smallest.plan.to_string())?;
+        output.note(format_args!(
+            "the plan is in {}; replay it with: {}",
+            file.display(),
+            replay_command(found, args, is_first)
+        ));
     }
     Ok(())
 }
 
+/// What plays the smallest plan again if it was saved, and the seed if not.
+fn replay_command(found: &Found, args: &SimArgs, is_saved: bool) -> String {
+    match args.save_plan.as_ref().filter(|_| is_saved) {
+        Some(file) => format!("septa sim --plan {}", quoted(file)),
+        None => seed_command(&found.found),
+    }
+}
+
+/// What plays one seed again.
+fn seed_command(plan: &Plan) -> String {
+    let scenario = plan.scenario.as_deref().unwrap_or_default();
+    let nodes = plan.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+    // No seed of a campaign is the last one that there is.
+    format!("septa sim --scenario {scenario}{nodes} --seeds {0}..{1}", plan.seed, plan.seed.saturating_add(1))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = path.chars().all(|letter| letter.is_alphanumeric() || "/._-+".contains(letter));
+    if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
 /// Plays once more to see it: what is recorded changes nothing.
-fn write_report(file: &Path, scenario: &dyn Scenario, plan: &Plan) -> Result<(), Failure> {
-    write(file, &play_recorded(scenario, plan).1.to_html())
+fn write_report(file: &Path, shown: &Shown<'_>) -> Result<(), Failure> {
+    write(file, &play_recorded(shown.scenario, &shown.plan, &shown.command).1.to_html())
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {

@@ -1,0 +1,46 @@
+//! What scripts read: one object a line.
+
+use std::time::Duration;
+
+use septa_sim::{Failure as Found, Outcome};
+use serde_json::{Value, json};
+
+/// One seed. Everything but `timing` is the same each time.
+pub(super) fn seed(outcome: &Outcome, real: Duration) -> Value {
+    let declared = outcome.declared();
+    let kinds = declared.iter().chain(outcome.fired.keys());
+    let faults: serde_json::Map<String, Value> =
+        kinds.map(|kind| (kind.to_string(), json!(outcome.fired.get(kind).copied().unwrap_or(0)))).collect();
+    json!({
+        "scenario": outcome.plan.scenario,
+        "seed": outcome.plan.seed,
+        "ok": outcome.result.is_ok(),
+        "failure": outcome.result.as_ref().err().map(ToString::to_string),
+        "hash": outcome.hash.to_string(),
+        "events": outcome.stats.events(),
+        "steps": outcome.stats.steps,
+        "bytes": outcome.stats.bytes,
+        "connections": outcome.stats.connections,
+        "virtual_seconds": outcome.took.as_secs_f64(),
+        "faults": faults,
+        "timing": { "seconds": real.as_secs_f64() },
+    })
+}
+
+/// The plan of a seed that failed, made small.
+pub(super) fn shrunk(found: &Found) -> Value {
+    let plan = &found.smallest.plan;
+    json!({
+        "scenario": plan.scenario,
+        "seed": plan.seed,
+        "kind": "shrunk",
+        "plan": plan.to_string(),
+        "failure": found.why(),
+        "is_minimal": found.is_minimal,
+    })
+}
+
+/// The kinds of faults that were declared and never changed anything.
+pub(super) fn idle(scenario: &str, kinds: &[String]) -> Value {
+    json!({ "scenario": scenario, "never_fired": kinds })
+}
