@@ -19,6 +19,7 @@ use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 use super::{
     Application, Context, Setup,
     context::Inner,
+    contract::Ledger,
     slots::Slot,
     transport::{Transport, Turn, Why},
     work::{Shared, Work},
@@ -38,6 +39,8 @@ pub(super) struct EventLoop {
     /// What the timer is armed for.
     armed: Option<Instant>,
     has_started: bool,
+    /// Kept in a world that is checked.
+    ledger: Ledger,
 }
 
 impl EventLoop {
@@ -62,6 +65,7 @@ impl EventLoop {
             timer,
             armed: None,
             has_started: false,
+            ledger: Ledger::default(),
         })
     }
 
@@ -88,6 +92,7 @@ impl EventLoop {
         work.buffers.ready = ready;
         self.obey(work);
         if self.inner.is_ending && self.inner.node().is_idle() && self.inner.slots.is_idle() {
+            work.require(|| self.ledger.end());
             return Poll::Ready(());
         }
         if self.inner.slots.ready.end() || self.arm(cx) {
@@ -138,16 +143,19 @@ impl EventLoop {
         }
         loop {
             while let Some(event) = self.inner.node().poll_event() {
+                work.require(|| self.ledger.hear(&event));
                 self.application.node_event(&mut Context(&mut self.inner), event);
             }
             let Some(action) = self.inner.node().poll_action() else { break };
             self.act(action);
         }
+        let now = self.inner.now;
         let node = self.inner.node();
         work.check(
             |_| node.poll_action().is_none() && node.poll_event().is_none(),
             || "the node wants something behind the last that it wanted".to_owned(),
         );
+        work.require(|| check_early_timeout(node, now));
         self.inner.node_deadline = node.poll_timeout();
         self.inner.has_touched_node = false;
     }
@@ -189,6 +197,7 @@ impl EventLoop {
     fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
         let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
         let turn = transport.take_turn(why, work, &mut *self.application, &mut self.inner);
+        work.require(|| transport.check_memory(&self.config));
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
             return slots.remove(index, &Slot::Open(transport));
@@ -251,6 +260,7 @@ impl EventLoop {
     fn begin(&mut self, link: Link, socket: Socket, work: &mut Work) {
         let Some(id) = link.id() else { return };
         work.counts.connections += 1;
+        work.require(|| self.ledger.begin(id));
         let connection = Connection::new(link, self.config.clone(), self.credentials.clone(), self.inner.now);
         self.inner.slots.insert(|waker| Slot::Open(Box::new(Transport::new(id, connection, socket, waker))));
     }
@@ -267,6 +277,23 @@ impl Future for EventLoop {
         event_loop.shared.put_work(runtime, work);
         reports.drain(..).for_each(|what| event_loop.shared.violated(runtime, what));
         outcome
+    }
+}
+
+/// Telling the node the time before its time changes nothing.
+fn check_early_timeout(node: &mut Node, now: Instant) -> Result<(), String> {
+    let deadline = node.poll_timeout();
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        return Ok(());
+    }
+    node.handle_timeout(now);
+    let after = node.poll_timeout();
+    if deadline != after {
+        return Err(format!("telling the node the time before {deadline:?} has made that {after:?}"));
+    }
+    match (node.poll_action(), node.poll_event()) {
+        (None, None) => Ok(()),
+        wanted => Err(format!("telling the node the time before {deadline:?} has made it want {wanted:?}")),
     }
 }
 

@@ -60,6 +60,7 @@
 //! ```
 
 mod context;
+mod contract;
 mod event_loop;
 mod ready;
 mod slots;
@@ -158,7 +159,9 @@ impl Direct {
     }
 
     /// Nodes and connections are also asked what they need not be asked: whether something is left when they have said
-    /// that nothing is, and whether a timer that has fired is due again at once. What is wrong is a [`Violation`].
+    /// that nothing is, whether a timer that has fired is due again at once, whether telling the time too early changes
+    /// anything, whether `Closed` is said once and last, and whether a connection holds more than its limits promise.
+    /// What is wrong is a [`Violation`].
     pub fn checked() -> Self {
         Self(Arc::new(Shared::new(true)))
     }

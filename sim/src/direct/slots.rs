@@ -21,8 +21,8 @@ use super::{
 /// |---|---|---|
 /// | `Free` | `Listening` | at the start |
 /// | `Free` | `Dialing` | the node wants an address dialed |
-/// | `Free` | `Open` | a socket was accepted |
-/// | `Dialing` | `Open`, `Free` | the socket is connected, or is not and never will be |
+/// | `Free` | `Open` | a socket was accepted or is connected |
+/// | `Dialing` | `Free` | the socket is connected, which is in a place of its own then, or never will be |
 /// | `Open` | `Free` | the connection is over |
 /// | any | `Away` and back | while it has its turn |
 pub(super) enum Slot {

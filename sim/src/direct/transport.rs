@@ -2,14 +2,14 @@
 
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use septa_core::{Connection, ConnectionId, Instant};
+use septa_core::{
+    Connection, ConnectionId, Instant,
+    connection::{self, Event, MAX_RECV},
+    yamux::INITIAL_WINDOW,
+};
 use septa_driver::runtime::Socket;
 
-use super::{
-    Application, Context,
-    context::Inner,
-    work::{Buffers, Work},
-};
+use super::{Application, Context, context::Inner, work::Work};
 
 /// Reads of one turn. Behind them the other connections have theirs.
 const READS: usize = 16;
@@ -31,6 +31,8 @@ pub(super) struct Transport {
     is_drained: bool,
     /// The same for room to write.
     is_full: bool,
+    /// The connection has said that it is closed.
+    has_closed: bool,
 }
 
 /// The last buffer, of which the socket did not take all.
@@ -69,7 +71,17 @@ pub(super) enum Turn {
 
 impl Transport {
     pub(super) fn new(id: ConnectionId, connection: Connection, socket: Socket, waker: Waker) -> Self {
-        Self { id, connection, socket, waker, unsent: None, output: Output::Open, is_drained: false, is_full: false }
+        Self {
+            id,
+            connection,
+            socket,
+            waker,
+            unsent: None,
+            output: Output::Open,
+            is_drained: false,
+            is_full: false,
+            has_closed: false,
+        }
     }
 
     pub(super) fn id(&self) -> ConnectionId {
@@ -121,6 +133,7 @@ impl Transport {
         }
         match () {
             () if self.connection.is_closed() => {
+                work.check(|_| self.has_closed, || "what is closed has not said so".to_owned());
                 self.unsent.take().into_iter().for_each(|unsent| work.buffers.put_output(unsent.buffer));
                 Turn::Over
             }
@@ -170,9 +183,11 @@ impl Transport {
         loop {
             while self.connection.may_have_event() {
                 let Some(event) = self.connection.poll_event() else { break };
+                work.check(|_| !self.has_closed, || format!("an event behind Closed: {event:?}"));
+                self.has_closed |= event == Event::Closed;
                 application.connection_event(&mut Context(inner), self.id, &mut self.connection, event);
             }
-            if !self.write(inner.now, &mut work.buffers) {
+            if !self.write(inner.now, work) {
                 break;
             }
         }
@@ -184,8 +199,8 @@ impl Transport {
     }
 
     /// Writes one buffer. False if there is nothing to write, or it could not be written.
-    fn write(&mut self, now: Instant, buffers: &mut Buffers) -> bool {
-        if !self.write_unsent(now, buffers) {
+    fn write(&mut self, now: Instant, work: &mut Work) -> bool {
+        if !self.write_unsent(now, work) {
             return false;
         }
         if !self.connection.wants_transmit() {
@@ -194,23 +209,25 @@ impl Transport {
             }
             return false;
         }
-        let Ok(count @ 1..) = self.connection.poll_transmit(now, &mut buffers.output) else { return false };
-        let taken = self.push(now, &buffers.output[..count]);
+        let polled = self.connection.poll_transmit(now, &mut work.buffers.output);
+        work.check(|_| matches!(polled, Ok(1..)), || format!("what wanted to send gave {polled:?}"));
+        let Ok(count @ 1..) = polled else { return false };
+        let taken = self.push(now, &work.buffers.output[..count]);
         if taken < count {
-            self.unsent = Some(Unsent { buffer: buffers.take_output(), begin: taken, end: count });
+            self.unsent = Some(Unsent { buffer: work.buffers.take_output(), begin: taken, end: count });
         }
         true
     }
 
     /// Writes what is left of the last buffer. True if nothing is.
-    fn write_unsent(&mut self, now: Instant, buffers: &mut Buffers) -> bool {
+    fn write_unsent(&mut self, now: Instant, work: &mut Work) -> bool {
         let Some(mut unsent) = self.unsent.take() else { return true };
         unsent.begin += self.push(now, &unsent.buffer[unsent.begin..unsent.end]);
         if unsent.begin < unsent.end {
             self.unsent = Some(unsent);
             return false;
         }
-        buffers.put_output(unsent.buffer);
+        work.buffers.put_output(unsent.buffer);
         true
     }
 
@@ -249,12 +266,56 @@ impl Transport {
         work.check(|_| event.is_none(), || format!("another event behind the last one: {event:?}"));
         let message = self.connection.poll_node();
         work.check(|_| message.is_none(), || format!("another message to the node behind the last one: {message:?}"));
-        if self.unsent.is_some() || self.connection.wants_transmit() {
+        work.require(|| self.check_early_timeout(now));
+        if self.unsent.is_some() {
             return;
         }
+        work.check(|_| !self.connection.wants_transmit(), || "it wants to send what it was not asked for".to_owned());
         for _ in 0..2 {
             let count = self.connection.poll_transmit(now, &mut work.buffers.output).unwrap_or(0);
             work.check(|_| count == 0, || format!("{count} bytes to send where there was nothing to send"));
         }
     }
+
+    /// Telling the time before its time changes nothing.
+    fn check_early_timeout(&mut self, now: Instant) -> Result<(), String> {
+        let look = |connection: &Connection| {
+            (connection.poll_timeout(), connection.wants_transmit(), connection.memory_used(), connection.stats())
+        };
+        let before = look(&self.connection);
+        if before.0.is_some_and(|deadline| deadline <= now) {
+            return Ok(());
+        }
+        self.connection.handle_timeout(now);
+        let after = look(&self.connection);
+        if before != after {
+            return Err(format!("told the time before its time, {before:?} became {after:?}"));
+        }
+        match (self.connection.poll_event(), self.connection.poll_node()) {
+            (None, None) => Ok(()),
+            said => Err(format!("told the time before its time, it said {said:?}")),
+        }
+    }
+
+    /// A connection holds no more than its limits promise.
+    pub(super) fn check_memory(&self, config: &connection::Config) -> Result<(), String> {
+        let (used, bound) = (self.connection.memory_used(), memory_bound(config));
+        if used <= bound { Ok(()) } else { Err(format!("a connection holds {used} bytes of at most {bound}")) }
+    }
+}
+
+/// The most that a connection with these limits may hold: each stream a window and a quota, in blocks that may be nearly
+/// empty at both ends; the blocks that are kept for the next ones; and what has come and is not understood yet.
+fn memory_bound(config: &connection::Config) -> usize {
+    const BLOCK: usize = 16 * 1024;
+    // What a stream takes that carries nothing.
+    const STREAM: usize = 2 * 1024;
+    let yamux = &config.yamux;
+    let window = (yamux.max_window as usize).max(INITIAL_WINDOW as usize);
+    let of_streams = yamux.max_streams.saturating_mul(yamux.send_quota + 4 * BLOCK + STREAM);
+    // Windows grow no further than the budget of all.
+    let received =
+        yamux.max_streams.saturating_mul(window).min(yamux.memory_budget).min(yamux.memory.limits().hard_cap);
+    let spares = yamux.spare_blocks.saturating_mul(BLOCK);
+    received.saturating_add(of_streams).saturating_add(spares).saturating_add(3 * MAX_RECV)
 }

@@ -115,6 +115,17 @@ impl Work {
     }
 }
 
+impl Work {
+    /// The same, of what says itself what is wrong.
+    pub(super) fn require(&mut self, kept: impl FnOnce() -> Result<(), String>) {
+        if self.is_checked
+            && let Err(broken) = kept()
+        {
+            self.violation.get_or_insert(broken);
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn new(is_checked: bool) -> Self {
         Self { is_checked, state: Mutex::default() }
