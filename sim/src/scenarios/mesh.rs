@@ -191,6 +191,8 @@ struct Member {
 struct Talk {
     sent: u64,
     received: u64,
+    /// Who its first message was from, and so all others must be.
+    sender: Option<u64>,
     partial: Vec<u8>,
 }
 
@@ -218,7 +220,8 @@ impl Member {
             };
             let (messages, rest) = buffer[..count].as_chunks::<MESSAGE_LEN>();
             for message in messages {
-                let sender = u64::from_le_bytes(*message.first_chunk().unwrap_or(&[0; 8]));
+                let claimed = u64::from_le_bytes(*message.first_chunk().unwrap_or(&[0; 8]));
+                let sender = *talk.sender.get_or_insert(claimed);
                 talk.received += 1;
                 if *message != encode(sender, talk.received) {
                     cx.report(format!("message {} of a neighbour is another one: {message:?}", talk.received));

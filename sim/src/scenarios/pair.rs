@@ -12,9 +12,10 @@ use std::{
 
 use septa_core::{
     Connection, ConnectionId, Instant, Multiaddr, PeerId, ProtocolId, Role,
-    connection::{Event, OpenError, ReadError, RefuseReason, StreamId, WriteError, codes},
+    connection::{CloseReason, Event, OpenError, ProtocolError, ReadError, RefuseReason, StreamId, WriteError, codes},
     crypto::Provider,
     node::Intent,
+    yamux::INITIAL_WINDOW,
 };
 
 use super::{Done, direct, identity};
@@ -71,6 +72,7 @@ pub fn run(simulation: &Simulation, options: &Options) -> Result<Counts, Stalled
 pub struct Pair {
     direct: Direct,
     rounds: Arc<AtomicU64>,
+    finished: Arc<[AtomicU64; 2]>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -89,11 +91,16 @@ impl Pair {
             setup.provider = simulation.readable(options.provider.clone());
             if goes_on {
                 setup.node.backoff.max = Duration::from_secs(4);
+                // So small that whatever is not given back shows before long.
+                let yamux = &mut setup.connection.yamux;
+                (yamux.max_streams, yamux.send_quota, yamux.spare_blocks) = (options.streams.max(1), 32 * 1024, 4);
+                yamux.max_window = INITIAL_WINDOW;
+                yamux.memory_budget = yamux.max_streams.saturating_mul(INITIAL_WINDOW as usize);
             }
             setup
         });
         let pattern: Arc<[u8]> = (0..PATTERN_LEN).map(|i| ((i % 251) ^ (i / 251)) as u8).collect();
-        let pair = Self { direct, rounds: Arc::default(), is_over: Arc::default() };
+        let pair = Self { direct, rounds: Arc::default(), finished: Arc::default(), is_over: Arc::default() };
         let end = |target| End {
             target,
             streams: options.streams,
@@ -102,7 +109,9 @@ impl Pair {
             done: done.clone(),
             goes_on,
             rounds: pair.rounds.clone(),
+            finished: pair.finished.clone(),
             is_over: pair.is_over.clone(),
+            left: BTreeMap::new(),
             transfers: BTreeMap::new(),
             buffer: vec![0; READ].into(),
             wrong: Vec::new(),
@@ -116,9 +125,14 @@ impl Pair {
         pair
     }
 
-    /// Rounds in which all bytes of all streams have come, both ways, and nothing was lost meanwhile.
+    /// Rounds in which all bytes of all streams have come to the dialer, and nothing was lost or refused meanwhile.
     pub fn rounds(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Streams on which all bytes have come, to the dialer and to the listener.
+    pub fn finished(&self) -> [u64; 2] {
+        [&self.finished[0], &self.finished[1]].map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Has both nodes shut down.
@@ -138,7 +152,10 @@ struct End {
     /// A connection may be lost, and behind one round comes another.
     goes_on: bool,
     rounds: Arc<AtomicU64>,
+    finished: Arc<[AtomicU64; 2]>,
     is_over: Arc<AtomicBool>,
+    /// Streams of the dialer's round on a connection that have not ended well yet.
+    left: BTreeMap<ConnectionId, usize>,
     transfers: BTreeMap<(ConnectionId, StreamId), Transfer>,
     buffer: Box<[u8]>,
     /// What never should be so.
@@ -163,6 +180,7 @@ enum Trouble {
 impl End {
     /// The dialer's next round.
     fn begin_round(&mut self, now: Instant, id: ConnectionId, connection: &mut Connection) {
+        self.left.insert(id, self.streams);
         for _ in 0..self.streams {
             match connection.open(now, &[TRANSFER]) {
                 Ok(stream) => self.begin(id, connection, stream),
@@ -202,8 +220,12 @@ impl End {
             connection.stream(stream).release();
             self.transfers.remove(&key);
             self.done.count_down();
-            if self.target.is_some() && !self.has_transfers(id) {
-                self.rounds.fetch_add(1, Ordering::Relaxed);
+            self.finished[usize::from(self.target.is_none())].fetch_add(1, Ordering::Relaxed);
+            if let Some(left) = self.left.get_mut(&id) {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    self.rounds.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -346,7 +368,16 @@ impl Application for End {
                 connection.close(cx.now(), codes::connection::NO_ERROR);
             }
             Event::Refused { id: stream, reason } => cx.report(format!("stream {stream} was refused: {reason}")),
-            Event::Closed if self.goes_on => self.transfers.retain(|(of, _), _| *of != id),
+            Event::Closed if self.goes_on => {
+                self.transfers.retain(|(of, _), _| *of != id);
+                self.left.remove(&id);
+                // Whatever happens to bytes on their way, what is opened is what the other end has sealed.
+                if let Some(CloseReason::Protocol(broken @ (ProtocolError::Yamux(_) | ProtocolError::MuxerMismatch))) =
+                    connection.close_reason()
+                {
+                    cx.report(format!("who keeps the rules is accused of breaking them: {broken}"));
+                }
+            }
             Event::Closed => cx.report(format!("the connection was closed: {:?}", connection.close_reason())),
             _ => {}
         }
