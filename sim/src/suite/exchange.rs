@@ -117,12 +117,13 @@ pub(super) async fn answer(stream: &mut Stream, received: &Received) -> Result<(
     Ok(stream.finish()?)
 }
 
-fn read_head(head: &[u8]) -> Option<(u64, u64)> {
+pub(super) fn read_head(head: &[u8]) -> Option<(u64, u64)> {
     let number = |range: std::ops::Range<usize>| head.get(range)?.try_into().ok().map(u64::from_be_bytes);
     Some((number(0..8)?, number(8..16)?))
 }
 
-fn verify(key: u64, length: u64, offset: u64, body: &[u8], referee: &Referee) {
+/// Sees that these bytes are those that follow from the key, from `received` on.
+pub(super) fn verify(key: u64, length: u64, offset: u64, body: &[u8], referee: &Referee) {
     if offset + body.len() as u64 > length {
         referee.blame(PREFIX, format!("more than the {length} bytes with key {key:x} came"));
     }

@@ -9,6 +9,7 @@ mod flows;
 mod handshakes;
 mod hostile;
 mod label;
+mod levels;
 mod networks;
 mod party;
 mod requests;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     all.push(Box::new(hostile::Hostile));
     all.push(Box::new(direct::Transfer));
     all.push(Box::new(direct::IdlePeers));
+    all.push(Box::new(levels::BothLevels));
     all
 }
 

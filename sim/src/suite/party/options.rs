@@ -75,7 +75,7 @@ impl Options {
     /// How long after everything is well again a pair that wants each other may take to talk: an effort that has just
     /// begun in vain ends, the longest backoff passes, and another one ends well. Where one end may not have heard that the
     /// former connection is over, its writes stall first.
-    pub(super) fn reconnect_bound(&self, hides_ends: bool) -> Duration {
+    pub(in crate::suite) fn reconnect_bound(&self, hides_ends: bool) -> Duration {
         let effort = self.config.dial_timeout + self.connection.upgrade_timeout;
         let silent = if hides_ends { self.connection.write_stall_timeout } else { Duration::ZERO };
         let handshake = match self.connection.handshake {
