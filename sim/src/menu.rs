@@ -25,6 +25,8 @@ pub struct Menu {
     pub hosts: Vec<NonZeroU32>,
     /// Connections may be slow, narrow and cut into small pieces.
     pub links: bool,
+    /// The ciphers of all runs; `None` if the seed says which, one in eight being real.
+    pub crypto: Option<Crypto>,
 }
 
 /// What the worst link carries, in bytes a second.
@@ -35,7 +37,15 @@ const REAL_CRYPTO: u64 = 8;
 impl Menu {
     /// Nothing goes wrong.
     pub fn calm() -> Self {
-        Self { length: Duration::ZERO, faults: Vec::new(), most: 0, pairs: Vec::new(), hosts: Vec::new(), links: false }
+        Self {
+            length: Duration::ZERO,
+            faults: Vec::new(),
+            most: 0,
+            pairs: Vec::new(),
+            hosts: Vec::new(),
+            links: false,
+            crypto: None,
+        }
     }
 
     /// What goes wrong for this seed: the same each time.
@@ -45,7 +55,8 @@ impl Menu {
         let mut luck = Luck(Seed::from_bytes(bytes).child("plan").public_stream());
         let mut plan = Plan { heal: self.length, ..Plan::calm(seed) };
         plan.order = if luck.one_in(4) { Order::Fifo } else { Order::Seeded };
-        plan.crypto = if seed.is_multiple_of(REAL_CRYPTO) { Crypto::Real } else { Crypto::Fast };
+        let of_seed = if seed.is_multiple_of(REAL_CRYPTO) { Crypto::Real } else { Crypto::Fast };
+        plan.crypto = self.crypto.unwrap_or(of_seed);
         if self.links {
             plan.link = luck.link();
         }
@@ -212,6 +223,7 @@ mod tests {
             pairs: vec![(host(1), host(2))],
             hosts: vec![host(1), host(2)],
             links: true,
+            crypto: None,
         }
     }
 

@@ -39,7 +39,15 @@ impl Scenario for Fragile {
     fn menu(&self, nodes: u32) -> Menu {
         let hosts: Vec<NonZeroU32> = (1..=nodes).map(host).collect();
         let pairs = vec![(hosts[0], hosts[1])];
-        Menu { length: Duration::from_secs(10), faults: self.faults.to_vec(), most: 5, pairs, hosts, links: true }
+        Menu {
+            length: Duration::from_secs(10),
+            faults: self.faults.to_vec(),
+            most: 5,
+            pairs,
+            hosts,
+            links: true,
+            crypto: None,
+        }
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {

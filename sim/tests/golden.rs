@@ -34,7 +34,9 @@ fn chosen() -> impl Iterator<Item = (String, u64)> {
 
 fn line(name: &str, seed: u64) -> String {
     let scenario = suite::find(name).unwrap();
-    let outcome = play(&*scenario, &plan_of(&*scenario, seed, None));
+    // Ten thousand are too many for a build without optimisation. `.ci/run` takes as many for the same hash.
+    let nodes = (name == "idle-peers").then_some(2000);
+    let outcome = play(&*scenario, &plan_of(&*scenario, seed, nodes));
     assert_eq!(outcome.result, Ok(()), "{name} {seed}");
     format!("{name} {seed} {}\n", outcome.hash)
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use septa_core::{
-    Connection, ConnectionId, Multiaddr, PeerId, ProtocolId, Role,
+    Connection, ConnectionId, Instant, Multiaddr, PeerId, ProtocolId, Role,
     connection::Event,
     crypto::Provider,
     node::{self, Intent, Rate, RateLimits},
@@ -33,7 +33,7 @@ pub struct Options {
     pub hubs: usize,
     /// Nodes that dial.
     pub peers: usize,
-    /// Virtual time from the first dial to the end.
+    /// Virtual time from the first dial until all shut down.
     pub length: Duration,
     /// The ciphers of all nodes.
     pub provider: Arc<dyn Provider>,
@@ -63,7 +63,7 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
-/// Lets the peers connect, say hello once, and stay.
+/// Lets the peers connect, say hello once, and stay until all are to shut down.
 ///
 /// # Errors
 /// A connection was lost.
@@ -92,6 +92,7 @@ impl Crowd {
             let host = u32::try_from(number + 1).unwrap_or(u32::MAX);
             SocketAddr::new(simulation.ip(host), 4001)
         };
+        let ends = simulation.now().saturating_add(options.length);
         let setup = |number: usize| Setup {
             provider: simulation.readable(options.provider.clone()),
             ..Setup::serving(identity(number), &[HELLO])
@@ -100,12 +101,12 @@ impl Crowd {
         for number in 0..options.hubs {
             let setup = Setup { listen: vec![addr(number)], node: for_crowds(options.peers), ..setup(number) };
             let host = simulation.host(&format!("hub {number}"));
-            direct.start(&host, setup, Member { hub: None, hellos: hellos.clone() }).expect("there is room");
+            direct.start(&host, setup, Member { hub: None, hellos: hellos.clone(), ends }).expect("there is room");
         }
         for number in options.hubs..options.hubs + options.peers {
             let hub = number % options.hubs;
-            let member =
-                Member { hub: Some((hubs[hub], Multiaddr::from_socket_addr(addr(hub)))), hellos: hellos.clone() };
+            let hub = Some((hubs[hub], Multiaddr::from_socket_addr(addr(hub))));
+            let member = Member { hub, hellos: hellos.clone(), ends };
             direct
                 .start(&simulation.host(&format!("peer {number}")), setup(number), member)
                 .expect("the defaults are valid");
@@ -145,11 +146,14 @@ fn for_crowds(peers: usize) -> node::Config {
 struct Member {
     hub: Option<(PeerId, Multiaddr)>,
     hellos: Arc<AtomicU64>,
+    /// When it shuts down.
+    ends: Instant,
 }
 
 impl Application for Member {
     fn started(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
+        cx.set_timer(Some(self.ends));
         if let Some((peer, addr)) = self.hub.take()
             && let Err(error) = cx.node().add_peer(now, peer, &[addr], Intent::Persistent)
         {
@@ -176,8 +180,13 @@ impl Application for Member {
                     self.hellos.fetch_add(1, Ordering::Relaxed);
                 }
             }
+            Event::Closed if cx.now() >= self.ends => {}
             Event::Closed => cx.report(format!("the connection was closed: {:?}", connection.close_reason())),
             _ => {}
         }
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>) {
+        cx.end();
     }
 }

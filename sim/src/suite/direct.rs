@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::{
-    Failed, Menu, Run, Scenario,
+    Crypto, Failed, Menu, Run, Scenario,
     plan::FaultKind::{DialRefused, Duplicate, Fin, Flip, Insert, Partition, Reset, Stall, Truncate},
     scenarios::{
         idle::{Crowd, Options as CrowdOptions},
@@ -38,6 +38,7 @@ impl Scenario for Transfer {
             // Only the listener is dialed.
             hosts: vec![LISTENER],
             links: true,
+            crypto: None,
         }
     }
 
@@ -52,10 +53,14 @@ impl Scenario for Transfer {
         run.simulation.set_max_steps(100_000_000);
         let pair = Pair::start(&run.simulation, &options);
         run.chaos()?;
-        let before = pair.rounds();
-        run.comes("transfers are whole", RECOVERY, || match pair.rounds() - before {
-            0 | 1 => Err("there is none".to_owned()),
-            _ => Ok(()),
+        let (before, finished) = (pair.rounds(), pair.finished());
+        run.comes("transfers are whole", RECOVERY, || {
+            let rounds = pair.rounds() - before;
+            let [dialer, listener] = [0, 1].map(|end| (pair.finished()[end] - finished[end]) / options.streams as u64);
+            match rounds.min(dialer).min(listener) {
+                0 | 1 => Err(format!("{rounds} rounds, as far as the dialer sees, {listener} as the listener does")),
+                _ => Ok(()),
+            }
         })?;
         pair.end();
         run.comes("no task outlives its node", Duration::from_secs(60), || {
@@ -76,11 +81,12 @@ impl Scenario for IdlePeers {
     }
 
     fn nodes(&self) -> u32 {
-        2000
+        10_000
     }
 
     fn menu(&self, _nodes: u32) -> Menu {
-        Menu { length: Duration::from_secs(60), ..Menu::calm() }
+        // Twenty thousand ends of handshakes with real ciphers take a minute.
+        Menu { length: Duration::from_secs(60), crypto: Some(Crypto::Fast), ..Menu::calm() }
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
@@ -89,20 +95,24 @@ impl Scenario for IdlePeers {
             hubs,
             peers: (run.nodes as usize).saturating_sub(hubs),
             length: run.plan.heal,
-            // Ten thousand handshakes with real ciphers take a minute.
-            provider: crate::Crypto::Fast.provider(),
-            is_checked: false,
+            provider: run.plan.crypto.provider(),
+            is_checked: true,
         };
+        let unmet = |wish: &str, why: String| Err(Failed::Unmet { wish: wish.to_owned(), why });
+        if options.peers == 0 {
+            return unmet("there are peers", format!("{} hosts are hubs", run.nodes));
+        }
         run.simulation.set_max_steps(1_000_000_000);
         let crowd = Crowd::start(&run.simulation, &options);
         run.chaos()?;
         // Nobody was lost, which the peers themselves look at.
         match crowd.outcome().hellos {
-            hellos if hellos == options.peers as u64 => Ok(()),
-            hellos => Err(Failed::Unmet {
-                wish: "everybody says hello once".to_owned(),
-                why: format!("{hellos} of {} have", options.peers),
-            }),
+            hellos if hellos == options.peers as u64 => {}
+            hellos => return unmet("everybody says hello once", format!("{hellos} of {} have", options.peers)),
         }
+        run.comes("no task outlives its node", Duration::from_secs(60), || match run.simulation.live_tasks().len() {
+            0 => Ok(()),
+            left => Err(format!("{left} are left")),
+        })
     }
 }

@@ -35,5 +35,6 @@ pub(super) fn menu(
         pairs: pairs.into_iter().map(|(one, other)| (number(one), number(other))).collect(),
         hosts: (0..nodes as usize).map(number).collect(),
         links: true,
+        crypto: None,
     }
 }
