@@ -12,6 +12,7 @@ use septa_sim::{
     scenarios::{
         idle::{self, Crowd},
         mesh::{self, Mesh},
+        pair,
     },
 };
 
@@ -63,6 +64,22 @@ fn a_world_holds_what_its_nodes_and_connections_may_and_nothing_when_it_is_gone(
         simulation
     };
 
+    // Windows, quotas and blocks that were full go back when nothing moves any more.
+    let simulation = world();
+    let options = pair::Options { streams: 4, bytes: 1024 * 1024, ..pair::Options::default() };
+    let counts = pair::run(&simulation, &options).unwrap();
+    assert!(counts.bytes > 2 * 4 * 1024 * 1024);
+    simulation.run_for(Duration::from_secs(60)).unwrap();
+    check("pair at rest", live() - before, 2, 2);
+    drop(simulation);
+
+    let simulation = world();
+    let options = idle::Options { hubs: 100, peers: 0, ..idle::Options::default() };
+    let alone = Crowd::start(&simulation, &options);
+    simulation.run_for(Duration::from_secs(1)).unwrap();
+    check("nodes alone", live() - before, 100, 0);
+    drop((alone, simulation));
+
     let simulation = world();
     let options = mesh::Options { nodes: 100, ..mesh::Options::default() };
     let mesh = Mesh::start(&simulation, &options);
@@ -86,6 +103,6 @@ fn a_world_holds_what_its_nodes_and_connections_may_and_nothing_when_it_is_gone(
 
 fn check(what: &str, held: isize, nodes: isize, ends: isize) {
     let allowed = SHARED + nodes * NODE + ends * CONNECTION;
-    println!("{what}: {held} bytes for {nodes} nodes with {ends} connections, {allowed} allowed");
+    println!("{what}: {held} bytes for {nodes} nodes with {ends} ends of connections, {allowed} allowed");
     assert!(held <= allowed, "{what}: {held} bytes, {allowed} allowed");
 }
