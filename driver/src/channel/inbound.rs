@@ -213,9 +213,12 @@ impl Inbound {
 
     /// Whether the reader of a stream may read on. If not, it is woken when it may. Without room still one peer's may that
     /// holds up others: of what waits behind it nothing can be taken, and no room made, before it has come to its end.
-    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64) -> bool {
+    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64, woken: &mut Woken) -> bool {
         if self.waiting_bytes < self.max_waiting_bytes {
-            self.excepted = None;
+            // Whoever waits for its turn may be the only one who can make more room.
+            if self.excepted.take().is_some() {
+                self.wake_readers(woken);
+            }
             return true;
         }
         self.is_stalled = true;
