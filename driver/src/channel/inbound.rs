@@ -50,6 +50,9 @@ pub(super) struct Inbound {
     is_stalled: bool,
     /// The one peer of which is read although no more may wait. Were there several, each could add a message.
     excepted: Option<PeerId>,
+    /// Another one waits behind which there are messages: it is to read on as soon as there is any room. What waits behind
+    /// it is not taken, so that half of the room may never become free.
+    is_held_up: bool,
     /// What has come on streams that are gone.
     past: InboxStats,
 }
@@ -169,6 +172,7 @@ impl Inbound {
             max_waiting_bytes: options.max_received_bytes,
             is_stalled: false,
             excepted: None,
+            is_held_up: false,
             past: InboxStats::default(),
         }
     }
@@ -213,12 +217,9 @@ impl Inbound {
 
     /// Whether the reader of a stream may read on. If not, it is woken when it may. Without room still one peer's may that
     /// holds up others: of what waits behind it nothing can be taken, and no room made, before it has come to its end.
-    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64, woken: &mut Woken) -> bool {
+    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64) -> bool {
         if self.waiting_bytes < self.max_waiting_bytes {
-            // Whoever waits for its turn may be the only one who can make more room.
-            if self.excepted.take().is_some() {
-                self.wake_readers(woken);
-            }
+            self.excepted = None;
             return true;
         }
         self.is_stalled = true;
@@ -226,11 +227,18 @@ impl Inbound {
         if holds_up && self.excepted.is_none() {
             self.excepted = Some(*peer);
         }
-        holds_up && self.excepted == Some(*peer)
+        let is_excepted = holds_up && self.excepted == Some(*peer);
+        self.is_held_up |= holds_up && !is_excepted;
+        is_excepted
     }
 
-    /// If nothing is left to be taken of the peer that is excepted, it is another one's turn.
+    /// If there is some room, those read on that hold up others. If nothing is left to be taken of the peer that is
+    /// excepted, it is another one's turn.
     fn except_another(&mut self, woken: &mut Woken) {
+        if self.waiting_bytes < self.max_waiting_bytes && mem::take(&mut self.is_held_up) {
+            let first = self.peers.values_mut().filter_map(Line::holds_up);
+            woken.extend(first.filter_map(|entry| entry.reader.take()));
+        }
         let line = self.excepted.and_then(|peer| self.peers.get(&peer));
         if self.excepted.is_some() && line.is_none_or(|line| matches!(line.next(), Next::Nowhere)) {
             self.excepted = None;

@@ -166,7 +166,7 @@ impl Scenario for Network {
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut options = Options::new(self.shape.wishes(run.nodes));
         (self.adapt)(&mut options, run.nodes);
-        run.simulation.set_max_steps(20_000_000);
+        run.simulation.set_max_steps(100_000_000);
         let party = Party::start(run, options);
         run.chaos()?;
         (self.behind_chaos)(run)?;

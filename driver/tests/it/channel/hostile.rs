@@ -152,6 +152,54 @@ fn many_peers_together_have_no_more_than_the_channel_keeps() {
     nodes.end();
 }
 
+/// What waits behind the end of a stream is more than half of the room, which is when others would read on, and the end
+/// was not read while another peer held up its own messages, too.
+#[test]
+fn a_peer_that_holds_up_its_own_messages_reads_on_as_soon_as_there_is_room() {
+    let nodes = Nodes::new(calm(), 3);
+    nodes.run(async {
+        let mut options = ChannelOptions { max_received_bytes: 200, ..ChannelOptions::default() };
+        options.config.max_received_messages = 1;
+        let victim = nodes.nodes[0].channel_with("chat", options).unwrap();
+        let (alice, bob) = (1, 2);
+        connected_to(&nodes, alice).await;
+        connected_to(&nodes, bob).await;
+        nodes.sleep(Duration::from_millis(50)).await;
+        let open = async |from: usize| nodes.nodes[from].open_stream(&nodes.peer(0), &[CHAT]).await.unwrap();
+        let send = async |stream: &mut Stream, lens: &[usize]| {
+            for len in lens {
+                stream.write_all(&short_frame(&vec![7; *len])).await.unwrap();
+            }
+            stream.flush().await.unwrap();
+            nodes.sleep(Duration::from_millis(50)).await;
+        };
+        let end = async |stream: &mut Stream| {
+            stream.close().await.unwrap();
+            nodes.sleep(Duration::from_millis(50)).await;
+        };
+        let (mut bobs, mut alices) = (open(bob).await, open(alice).await);
+        send(&mut bobs, &[10]).await;
+        send(&mut bobs, &[11, 12]).await;
+        end(&mut bobs).await;
+        send(&mut alices, &[13]).await;
+        end(&mut alices).await;
+        let mut second = open(bob).await;
+        send(&mut second, &[100]).await;
+        end(&mut second).await;
+        let mut third = open(bob).await;
+        send(&mut third, &[14]).await;
+        let mut last = open(alice).await;
+        send(&mut last, &[120]).await;
+        for len in [10, 13, 11, 12, 100, 14, 120] {
+            let taken = message(&victim).now_or_never().map(|(_, body)| body.len());
+            assert_eq!(taken, Some(len));
+            nodes.sleep(Duration::from_millis(50)).await;
+        }
+        drop((victim, bobs, alices, second, third, last));
+    });
+    nodes.end();
+}
+
 #[test]
 fn a_length_that_is_not_the_shortest_ends_the_stream() {
     let nodes = Nodes::new(calm(), 2);
