@@ -26,7 +26,7 @@ impl Scenario for Fragile {
     fn menu(&self, _: u32) -> Menu {
         let hosts = vec![NonZeroU32::MIN];
         let faults = vec![FaultKind::Crash, FaultKind::CalendarJump];
-        Menu { length: Duration::from_secs(10), faults, most: 3, pairs: Vec::new(), hosts, links: true }
+        Menu { length: Duration::from_secs(10), faults, most: 3, pairs: Vec::new(), hosts, links: true, crypto: None }
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {

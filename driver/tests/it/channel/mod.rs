@@ -223,7 +223,8 @@ fn peers_that_hold_up_their_own_messages_do_not_fill_memory_together() {
             let near: Vec<Channel> = nodes.nodes.iter().skip(1).map(|node| node.channel("full").unwrap()).collect();
             let addr = listen(&nodes, 0).await;
             for number in 1..nodes.nodes.len() {
-                let added = nodes.nodes[number].add_peer(bob.peer_id(), &[addr.clone()], Intent::Persistent);
+                let added =
+                    nodes.nodes[number].add_peer(bob.peer_id(), std::slice::from_ref(&addr), Intent::Persistent);
                 added.unwrap();
             }
             nodes.sleep(Duration::from_secs(5)).await;
