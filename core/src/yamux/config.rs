@@ -40,9 +40,10 @@ pub struct Config {
     /// [`FLOOD_INTERVAL`](super::FLOOD_INTERVAL). Such streams leave no state and would otherwise
     /// cost processor time without limit; beyond it `RapidReset`.
     pub max_unaccepted_resets: u32,
-    /// Frames in succession that move nothing (no body, no new stream, while no data is sent
-    /// either), in each [`FLOOD_INTERVAL`](super::FLOOD_INTERVAL). Stops an endless stream of empty
-    /// data frames, window updates and pings; beyond it `EmptyFrameFlood`.
+    /// Frames in succession that move nothing (no body, no new stream that is not refused, while no
+    /// data is sent either), in each [`FLOOD_INTERVAL`](super::FLOOD_INTERVAL). Stops an endless stream
+    /// of empty data frames, window updates, pings and streams that there is no room for; beyond it
+    /// `EmptyFrameFlood`.
     pub max_empty_frames: u32,
     /// Longest receive window of a stream, in bytes. Windows begin with [`INITIAL_WINDOW`] and double
     /// while the application reads so fast that the window may be what limits the stream, that is, half

@@ -231,6 +231,8 @@ impl Session {
             if !flags.has(Flags::FIN) {
                 self.ghost_allowance = self.ghost_allowance.saturating_add(credit_left.into());
             }
+            // A remote that reads its resets could open such streams for ever.
+            self.flood.empty_frame(&self.config)?;
             return Ok(false);
         }
         let stream = self.streams.entry(id).or_insert_with(|| Box::new(Stream::new(Opening::Unaccepted, self.now)));

@@ -394,12 +394,16 @@ impl World {
         let session = &mut self.sides[1 - from];
         let before = session.violation();
         let outcome = session.handle_recv(self.now, &piece);
+        let refused = usize::try_from(session.stats().streams_refused).unwrap_or(usize::MAX);
         assert_eq!(outcome.err(), session.violation());
         assert!(before.is_none() || before == session.violation(), "a violation is final");
-        // Those who cut many streams off, before they are accepted or without any data, look like an attacker.
+        // Those who cut many streams off, before they are accepted or without any data, or open many for which there is
+        // no room, look like an attacker.
         let hasty = match outcome {
             Err(Violation::RapidReset) => self.cut.len() > MAX_UNACCEPTED_RESETS as usize,
-            Err(Violation::EmptyFrameFlood) => EMPTY_FRAMES_OF_A_STREAM * self.cut.len() > MAX_EMPTY_FRAMES as usize,
+            Err(Violation::EmptyFrameFlood) => {
+                (EMPTY_FRAMES_OF_A_STREAM * self.cut.len()).saturating_add(refused) > MAX_EMPTY_FRAMES as usize
+            }
             _ => false,
         };
         assert!(self.made_up || outcome.is_ok() || hasty, "{outcome:?} between honest ends, {} cut", self.cut.len());

@@ -171,6 +171,30 @@ fn empty_frames_are_bounded_between_progress() {
 }
 
 #[test]
+fn refused_streams_whose_resets_are_read_are_bounded_between_progress() {
+    let mut session = accepted();
+    session.config = Config { max_streams: 1, max_empty_frames: 5, max_pending_resets: 1, ..quiet() };
+    let mut stream = 1;
+    let mut refuse = |session: &mut _, body: &[u8]| {
+        stream += 2;
+        recv(session, &[if body.is_empty() { update(SYN, stream, 0) } else { data(SYN, stream, body) }])?;
+        assert_eq!(sent(session), [(WindowUpdate, RST, stream, 0x1002)]);
+        Ok(())
+    };
+    for body in [b"".as_slice(), b"unread", b""] {
+        for _ in 0..5 {
+            refuse(&mut session, body).unwrap();
+        }
+        recv(&mut session, &[data(NONE, 1, b"x")]).unwrap();
+    }
+    for _ in 0..5 {
+        refuse(&mut session, b"").unwrap();
+    }
+    assert_eq!(refuse(&mut session, b"unread"), Err(Violation::EmptyFrameFlood));
+    assert_eq!(session.stats().streams_refused, 21);
+}
+
+#[test]
 fn the_send_quota_blocks_and_half_of_it_unblocks() {
     let mut session = dialer(Config { send_quota: 300_000, max_frame_body: 10_000, ..quiet() });
     let stream = session.open().unwrap();

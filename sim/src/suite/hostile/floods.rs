@@ -70,6 +70,7 @@ pub(super) const FLOODS: &[Attack] = &[
         RAPID,
         &Flood { frames: &[window(SYN, Each(0), 0)], at_once: 500, ..FLOOD },
     ),
+    attack("streams that are refused", EMPTY, &Flood { frames: &[window(SYN, Each(0), 0)], ..FLOOD }),
     attack(
         "a few streams too many",
         Fate::Served(&[Word { kind: WINDOW, flags: RST, stream: None, length: RESOURCE_LIMIT, times: Times::Often }]),
