@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use septa_core::{
     ProtocolId, ProtocolSet,
+    channel::handshake::Rejection,
     connection::{CloseReason, HandshakeError},
 };
 
@@ -61,7 +62,7 @@ impl Connection {
     /// the peer is accepted all the same.
     ///
     /// # Errors
-    /// See [`HandshakeError`]; the peer may have rejected this end.
+    /// See [`HandshakeError`]. The peer may have rejected this end; [`rejection`](Self::rejection) has its words.
     pub async fn finalize(&self) -> Result<(), HandshakeError> {
         self.in_handshake(septa_core::Connection::finalize)?;
         self.ready().await.map_err(HandshakeError::ConnectionLost)
@@ -74,6 +75,12 @@ impl Connection {
     /// See [`HandshakeError`]. Nothing has changed.
     pub fn reject(&self, code: u8, reason: &str) -> Result<(), HandshakeError> {
         self.in_handshake(|core, now| core.reject(now, code, reason))
+    }
+
+    /// Who rejected whom, with what code and what words, if one application did not want the other. It can be read for as
+    /// long as there is a handle on the connection.
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.handle().shared().task(|inner| inner.core().ok().and_then(|core| core.rejection().cloned()))
     }
 
     /// Waits until both applications have accepted each other. At once if the handshake is automatic.

@@ -10,6 +10,7 @@ use std::{
 use futures_util::future::{join, join_all};
 use septa_core::{
     ExpectedPeer, Multiaddr, Role,
+    channel::handshake::{Party, Rejection},
     connection::{Config, HandshakeError, HandshakeMode},
 };
 
@@ -106,9 +107,15 @@ pub async fn both_applications_make_a_handshake(ends: &Ends) {
     exchange(&near, b"accepted").await;
 
     let (near, far) = join(world.connect(&listener), listener.accept()).await;
-    far.unwrap().reject(7, "not today").unwrap();
+    let far = far.unwrap();
+    assert_eq!(near.rejection(), None);
+    far.reject(7, "not today").unwrap();
     let rejected = near.finalize().await.unwrap_err();
     assert!(matches!(rejected, HandshakeError::ConnectionLost(_)), "{rejected}");
+    join(near.closed(), far.closed()).await;
+    for (end, by) in [(near, Party::Remote), (far, Party::Local)] {
+        assert_eq!(end.rejection(), Some(Rejection { by, code: 7, reason: "not today".into() }));
+    }
     world.end().await;
 }
 
