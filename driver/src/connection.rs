@@ -138,8 +138,9 @@ impl Connection {
         self.handle.shared().task(|inner| inner.core().map(|core| core.stats()).unwrap_or_default())
     }
 
-    /// Bytes of its queues, buffers and tables that grow with what peers and applications do, counted by capacity. Not the
-    /// records that are being sealed or opened, nor what threads lend while they work.
+    /// Bytes of the buffers of its streams, by capacity, and of the tables that grow with them; see
+    /// [`septa_core::Connection::memory_used`]. Blocks that a thread has lent count while the connection has them, so the
+    /// figure depends on what else the thread does. Not the sealed bytes that wait for the socket, up to 64 KiB.
     pub fn memory_used(&self) -> usize {
         self.handle.shared().quietly(|inner| inner.core().map(|core| core.memory_used()).unwrap_or_default())
     }

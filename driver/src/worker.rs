@@ -8,7 +8,8 @@ use septa_core::{buf::SpareBlocks, connection::TRANSMIT_BUFFER};
 /// Blocks of 16 KiB that a thread keeps for reuse: as many as a connection may have. Only threads that run tasks of
 /// connections come to have any. So these threads keep up to 1 MiB and the scratch, and those that only flush the scratch,
 /// until they end: there is no list of them that could grow. What a block held before, or whether there is one, changes
-/// no byte and no decision; so runs in the simulator stay the same whatever ran on their thread before.
+/// no byte on the wire and no decision, only the sizes of blocks that `memory_used` tells; so runs in the simulator stay
+/// the same whatever ran on their thread before.
 const MAX_SPARE_BLOCKS: usize = 64;
 
 thread_local! {

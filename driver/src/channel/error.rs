@@ -19,6 +19,12 @@ pub enum ChannelError {
     /// The options cannot work.
     #[error("the options of the channel cannot work: {0}")]
     Config(#[from] ConfigErrors),
+    /// This option is zero: nothing would ever pass.
+    #[error("the options of the channel cannot work: {name} must not be zero")]
+    Zero {
+        /// The field of the [`ChannelOptions`](super::ChannelOptions).
+        name: &'static str,
+    },
     /// It is open already, or the node was shut down.
     #[error(transparent)]
     Accept(#[from] AcceptError),

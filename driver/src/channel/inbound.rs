@@ -22,6 +22,9 @@ use crate::{
 /// ends send on the same stream; two more, because a peer may be back before all was taken that it had sent. Stops a
 /// peer that ends one full stream after the other from filling memory.
 const MAX_STREAMS_OF_PEER: usize = 4;
+/// What a message that waits is counted for beside its bytes: its place in a queue, and the smallest block, in which it may
+/// be alone. Stops many peers from filling memory with messages of a byte or none.
+pub const MESSAGE_OVERHEAD: usize = 288;
 /// Losses of which the application has not heard, at most; further ones are not told. Stops an application that does
 /// not listen from filling memory.
 const MAX_LOST: usize = 1024;
@@ -29,8 +32,9 @@ const MAX_LOST: usize = 1024;
 /// The streams of a channel that are read, and what came on them.
 ///
 /// Bounded by [`ChannelOptions::max_peers`], by four streams for each of them, by what an [`Inbox`] holds, and, for whole
-/// messages, by [`ChannelOptions::max_received_bytes`] and, beyond that, two messages: the last one for which there was
-/// room, and one of the one peer that may go on without.
+/// messages, by [`ChannelOptions::max_received_bytes`]. Readers look for room before each chunk, so beyond that there are at
+/// most: for each thread of the runtime the messages of one chunk, or the one that a chunk completes; those of a chunk of
+/// the one peer that may go on without; and of each stream what was left of its last chunk when its inbox was full.
 pub(super) struct Inbound {
     peers: BTreeMap<PeerId, Line>,
     last_key: u64,
@@ -43,7 +47,7 @@ pub(super) struct Inbound {
     pub(super) listener: Option<Waker>,
     pub(super) closed: bool,
     max_peers: usize,
-    /// Bytes of whole messages that wait, of all peers.
+    /// Bytes of whole messages that wait, of all peers, with [`MESSAGE_OVERHEAD`] for each.
     waiting_bytes: usize,
     max_waiting_bytes: usize,
     /// Some reader waits until less than that waits.
@@ -107,6 +111,12 @@ pub(super) enum Refused {
 impl Entry {
     fn has_messages(&self) -> bool {
         self.inbox.stats().messages > 0
+    }
+
+    /// What the messages that wait are counted for.
+    fn waiting_bytes(&self) -> usize {
+        let InboxStats { messages, bytes, .. } = self.inbox.stats();
+        bytes.saturating_add(messages.saturating_mul(MESSAGE_OVERHEAD))
     }
 
     /// Older than what follows, and not read to its end.
@@ -217,32 +227,40 @@ impl Inbound {
 
     /// Whether the reader of a stream may read on. If not, it is woken when it may. Without room still one peer's may that
     /// holds up others: of what waits behind it nothing can be taken, and no room made, before it has come to its end.
-    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64) -> bool {
+    pub(super) fn has_room(&mut self, peer: &PeerId, key: u64, woken: &mut Woken) -> bool {
         if self.waiting_bytes < self.max_waiting_bytes {
             self.excepted = None;
             return true;
         }
         self.is_stalled = true;
-        let holds_up = self.peers.get_mut(peer).and_then(Line::holds_up).is_some_and(|entry| entry.key == key);
-        if holds_up && self.excepted.is_none() {
-            self.excepted = Some(*peer);
+        let Some(first) = self.peers.get_mut(peer).and_then(Line::holds_up) else { return false };
+        if first.key != key {
+            // It may have come to hold up others while it slept, and nobody else would tell it.
+            woken.extend(first.reader.take());
+            return false;
         }
-        let is_excepted = holds_up && self.excepted == Some(*peer);
-        self.is_held_up |= holds_up && !is_excepted;
+        let is_excepted = *self.excepted.get_or_insert(*peer) == *peer;
+        self.is_held_up |= !is_excepted;
         is_excepted
     }
 
-    /// If there is some room, those read on that hold up others. If nothing is left to be taken of the peer that is
-    /// excepted, it is another one's turn.
-    fn except_another(&mut self, woken: &mut Woken) {
-        if self.waiting_bytes < self.max_waiting_bytes && mem::take(&mut self.is_held_up) {
+    /// Wakes whoever may read on, behind anything that may have made room or has ended what held up others.
+    fn wake_for_room(&mut self, woken: &mut Woken) {
+        if self.is_stalled && self.waiting_bytes <= self.max_waiting_bytes / 2 {
+            (self.is_stalled, self.is_held_up) = (false, false);
+            return self.wake_readers(woken);
+        }
+        // If nothing is left to be taken of the peer that is excepted, it is another one's turn.
+        let excepted = self.excepted.map(|peer| self.peers.get(&peer));
+        let is_anybodys_turn =
+            excepted.is_some_and(|line| line.is_none_or(|line| matches!(line.next(), Next::Nowhere)));
+        if is_anybodys_turn {
+            self.excepted = None;
+        }
+        let has_some_room = self.waiting_bytes < self.max_waiting_bytes;
+        if (has_some_room || is_anybodys_turn) && mem::take(&mut self.is_held_up) {
             let first = self.peers.values_mut().filter_map(Line::holds_up);
             woken.extend(first.filter_map(|entry| entry.reader.take()));
-        }
-        let line = self.excepted.and_then(|peer| self.peers.get(&peer));
-        if self.excepted.is_some() && line.is_none_or(|line| matches!(line.next(), Next::Nowhere)) {
-            self.excepted = None;
-            self.wake_readers(woken);
         }
     }
 
@@ -259,9 +277,9 @@ impl Inbound {
         f: impl FnOnce(&mut Entry) -> T,
     ) -> Option<T> {
         let entry = self.entry(peer, key)?;
-        let before = entry.inbox.stats().bytes;
+        let before = entry.waiting_bytes();
         let result = f(entry);
-        let (after, has_messages) = (entry.inbox.stats().bytes, entry.has_messages());
+        let (after, has_messages) = (entry.waiting_bytes(), entry.has_messages());
         self.waiting_bytes = (self.waiting_bytes + after).saturating_sub(before);
         if has_messages {
             self.enqueue(peer, woken);
@@ -275,7 +293,7 @@ impl Inbound {
         // The reader still has it, so that it is not dropped here.
         entry.stream = None;
         self.tidy(peer);
-        self.except_another(woken);
+        self.wake_for_room(woken);
         // What is behind it may be taken now.
         self.enqueue(peer, woken);
     }
@@ -320,9 +338,9 @@ impl Inbound {
             };
             let Some(entry) = line.entries.get_mut(index) else { continue };
             let key = entry.key;
-            let before = entry.inbox.stats().bytes;
+            let before = entry.waiting_bytes();
             let taken = entry.inbox.recv();
-            self.waiting_bytes = (self.waiting_bytes + entry.inbox.stats().bytes).saturating_sub(before);
+            self.waiting_bytes = (self.waiting_bytes + entry.waiting_bytes()).saturating_sub(before);
             if entry.inbox.wants_input() || entry.inbox.failure().is_some() {
                 woken.extend(entry.reader.take());
             }
@@ -334,11 +352,7 @@ impl Inbound {
             if is_over {
                 self.tidy(&peer);
             }
-            if self.is_stalled && self.waiting_bytes <= self.max_waiting_bytes / 2 {
-                self.is_stalled = false;
-                self.wake_readers(woken);
-            }
-            self.except_another(woken);
+            self.wake_for_room(woken);
             if let Ok(message) = taken {
                 return Some(Taken::Message { peer, key, message });
             }
@@ -355,7 +369,7 @@ impl Inbound {
         });
         woken.extend(reader.flatten());
         self.tidy(peer);
-        self.except_another(woken);
+        self.wake_for_room(woken);
         // What is behind it may be taken now.
         self.enqueue(peer, woken);
     }
@@ -405,6 +419,10 @@ impl Inbound {
             stays
         });
         if line.entries.is_empty() {
+            if line.is_queued {
+                // Otherwise it would have two turns in each round if it is back before the next.
+                self.ready.retain(|queued| queued != peer);
+            }
             self.peers.remove(peer);
         }
     }

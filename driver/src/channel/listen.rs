@@ -157,18 +157,19 @@ impl Reading<'_> {
     }
 
     fn next_step(&self, cx: &Context<'_>) -> Step {
-        let mut inbound = self.channel.lock_inbound();
-        if inbound.closed {
-            return Step::End(End::Over);
-        }
-        let has_room = inbound.has_room(&self.peer, self.key);
-        let Some(entry) = inbound.entry(&self.peer, self.key) else { return Step::End(End::Over) };
-        if entry.inbox.failure().is_some() || entry.is_violated {
-            return Step::End(End::Violated);
-        }
-        // Woken when the channel is closed, too.
-        entry.reader = Some(cx.waker().clone());
-        if has_room && entry.inbox.wants_input() { Step::Read } else { Step::Wait }
+        self.channel.with_inbound(|inbound, woken| {
+            if inbound.closed {
+                return Step::End(End::Over);
+            }
+            let has_room = inbound.has_room(&self.peer, self.key, woken);
+            let Some(entry) = inbound.entry(&self.peer, self.key) else { return Step::End(End::Over) };
+            if entry.inbox.failure().is_some() || entry.is_violated {
+                return Step::End(End::Violated);
+            }
+            // Woken when the channel is closed, too.
+            entry.reader = Some(cx.waker().clone());
+            if has_room && entry.inbox.wants_input() { Step::Read } else { Step::Wait }
+        })
     }
 
     /// `None` once the channel is closed.

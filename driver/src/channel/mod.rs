@@ -29,6 +29,7 @@ use bytes::Bytes;
 #[cfg(feature = "zstd")]
 pub use compression::{CompressionLevel, InvalidCompressionLevel};
 pub use error::{ChannelError, SendError, TrySendError};
+pub use inbound::MESSAGE_OVERHEAD;
 pub use septa_core::channel::{
     ChannelName, Config, DropCounts, DropReason, Epoch, InboxStats, OutboxStats, Payload, Pushed, Watermarks, WhenFull,
 };
@@ -46,9 +47,10 @@ pub struct ChannelOptions {
     /// filling memory. As many peers, at most, may have messages here that nobody takes.
     pub max_peers: usize,
     /// Bytes of received messages that wait for the application, of all peers together, each of whom may have
-    /// [`max_received_bytes`](Config::max_received_bytes) on each stream. Beyond, what comes waits in the peers' windows;
-    /// only of one peer at a time a stream that has ended, and behind which others of it wait, is read on, by a message.
-    /// Stops many peers at once from filling memory.
+    /// [`max_received_bytes`](Config::max_received_bytes) on each stream. Each message counts for [`MESSAGE_OVERHEAD`]
+    /// bytes more. Room is looked for before each chunk of up to 64 KiB that is read: what that completes is
+    /// still taken. Beyond, what comes waits in the peers' windows; only of one peer at a time a stream that has ended, and
+    /// behind which others of it wait, is read on, by a chunk. Stops many peers at once from filling memory.
     pub max_received_bytes: usize,
     /// How long messages wait for a peer to whom there is no connection. Then they are dropped, and senders that wait are
     /// told. Stops peers that ask something and are gone from filling the channel.
@@ -66,6 +68,17 @@ pub struct ChannelOptions {
     /// what it has announced, within the limit, has its stream reset with code 0x1004.
     #[cfg(feature = "zstd")]
     pub compression: Option<CompressionLevel>,
+}
+
+impl ChannelOptions {
+    fn validate(&self) -> Result<(), ChannelError> {
+        self.config.validate()?;
+        let counts = [("max_peers", self.max_peers), ("max_received_bytes", self.max_received_bytes)];
+        match counts.into_iter().find(|(_, count)| *count == 0) {
+            Some((name, _)) => Err(ChannelError::Zero { name }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for ChannelOptions {
@@ -126,8 +139,8 @@ enum Mode {
 
 /// One channel, shared by its handles and its tasks.
 ///
-/// Of its locks none is held across an await or a system call. That of `peers` may be held for that of one peer, and
-/// that of a peer for those of `inbound` and of a connection; never the other way round.
+/// Of its locks none is held across an await or a system call. That of `peers` may be held for that of one peer, that of a
+/// peer for that of `inbound`, and both of these for that of a connection; never the other way round.
 struct ChannelShared {
     node: Node,
     protocol: ProtocolId,
@@ -189,7 +202,7 @@ impl Node {
         form: Form,
         options: ChannelOptions,
     ) -> Result<Channel, ChannelError> {
-        options.config.validate()?;
+        options.validate()?;
         let streams = self.accept(protocol.clone())?;
         let shared = Arc::new(ChannelShared {
             node: self.clone(),

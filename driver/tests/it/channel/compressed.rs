@@ -6,7 +6,7 @@ use futures_util::{AsyncWriteExt, FutureExt};
 use septa_core::{ProtocolId, connection::codes};
 use septa_driver::{
     Stream,
-    channel::{ChannelError, ChannelOptions, CompressionLevel, SendError},
+    channel::{ChannelError, ChannelOptions, CompressionLevel, MESSAGE_OVERHEAD, SendError},
 };
 
 use super::{
@@ -173,6 +173,30 @@ fn a_message_that_does_not_inflate_ends_its_stream_and_no_other() {
         });
         nodes.end();
     }
+}
+
+/// All that filled the room is dropped at once, and nothing else would wake who waits for it.
+#[test]
+fn messages_that_do_not_inflate_make_room_for_others() {
+    let nodes = Nodes::new(calm(), 3);
+    nodes.run(async {
+        let options = ChannelOptions { max_received_bytes: 6 * MESSAGE_OVERHEAD, ..compressed() };
+        let channel = victim(&nodes, options).await;
+        connected_to(&nodes, 2).await;
+        let mut stream = attack(&nodes).await;
+        stream.write_all(&short_frame(b"bad").repeat(6)).await.unwrap();
+        stream.flush().await.unwrap();
+        nodes.sleep(Duration::from_secs(1)).await;
+        let mut honest = nodes.nodes[2].open_stream(&nodes.peer(0), &[COMPRESSED]).await.unwrap();
+        honest.write_all(&short_frame(&stored(b"good"))).await.unwrap();
+        honest.flush().await.unwrap();
+        nodes.sleep(Duration::from_secs(1)).await;
+        let waiting = [1, 2].map(|number| channel.received(&nodes.peer(number)).unwrap().messages);
+        assert_eq!(waiting, [6, 0], "there is no room for the good one");
+        assert_eq!(message(&channel).await.1, b"good");
+        drop((channel, stream, honest));
+    });
+    nodes.end();
 }
 
 /// The stream is over when its message is found to be bad: the next one is not held up.

@@ -6,7 +6,7 @@ use futures_util::{AsyncWriteExt, FutureExt};
 use septa_core::{ProtocolId, connection::codes};
 use septa_driver::{
     Channel, ReadError, RefuseReason, Stream, WriteError,
-    channel::{ChannelOptions, DropReason, Received, SendError, TrySendError},
+    channel::{ChannelOptions, DropReason, MESSAGE_OVERHEAD, Received, SendError, TrySendError},
 };
 
 use super::{connected_to, message, number, small_marks};
@@ -45,7 +45,8 @@ fn frame(len: u16) -> Vec<u8> {
 
 /// The same in the shortest form, which is the only one that is allowed.
 pub(super) fn short_frame(body: &[u8]) -> Vec<u8> {
-    [&[u8::try_from(body.len()).unwrap()], body].concat()
+    let (low, high) = ((body.len() & 0x7f) as u8, u8::try_from(body.len() >> 7).unwrap());
+    if high == 0 { [&[low], body].concat() } else { [&[low | 0x80, high], body].concat() }
 }
 
 #[test]
@@ -141,13 +142,36 @@ fn many_peers_together_have_no_more_than_the_channel_keeps() {
             senders.push(channel);
         }
         nodes.sleep(Duration::from_secs(5)).await;
-        let waiting = victim.totals().1.bytes;
-        assert!((300_000..300_000 + 5 * 64 * 1024).contains(&waiting), "{waiting}");
+        let waiting = victim.totals().1;
+        let counted = waiting.bytes + waiting.messages * MESSAGE_OVERHEAD;
+        assert!((300_000..300_000 + 5 * 64 * 1024).contains(&counted), "{waiting:?}");
         for _ in 0..50 {
             message(&victim).await;
         }
         assert_eq!(victim.totals().1.bytes, 0);
         drop((victim, senders));
+    });
+    nodes.end();
+}
+
+/// Each occupies a block and a place in a queue.
+#[test]
+fn messages_of_no_bytes_do_not_fill_memory() {
+    let nodes = Nodes::new(calm(), 2);
+    nodes.run(async {
+        let options = ChannelOptions { max_received_bytes: 10 * MESSAGE_OVERHEAD, ..ChannelOptions::default() };
+        let channel = victim(&nodes, options).await;
+        let mut stream = attack(&nodes).await;
+        for _ in 0..30 {
+            stream.write_all(&short_frame(b"")).await.unwrap();
+            stream.flush().await.unwrap();
+            nodes.sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(channel.totals().1.messages, 10);
+        for _ in 0..30 {
+            assert_eq!(message(&channel).await.1, b"");
+        }
+        drop((channel, stream));
     });
     nodes.end();
 }
@@ -158,7 +182,7 @@ fn many_peers_together_have_no_more_than_the_channel_keeps() {
 fn a_peer_that_holds_up_its_own_messages_reads_on_as_soon_as_there_is_room() {
     let nodes = Nodes::new(calm(), 3);
     nodes.run(async {
-        let mut options = ChannelOptions { max_received_bytes: 200, ..ChannelOptions::default() };
+        let mut options = ChannelOptions { max_received_bytes: 20_000, ..ChannelOptions::default() };
         options.config.max_received_messages = 1;
         let victim = nodes.nodes[0].channel_with("chat", options).unwrap();
         let (alice, bob) = (1, 2);
@@ -184,13 +208,13 @@ fn a_peer_that_holds_up_its_own_messages_reads_on_as_soon_as_there_is_room() {
         send(&mut alices, &[13]).await;
         end(&mut alices).await;
         let mut second = open(bob).await;
-        send(&mut second, &[100]).await;
+        send(&mut second, &[10_000]).await;
         end(&mut second).await;
         let mut third = open(bob).await;
         send(&mut third, &[14]).await;
         let mut last = open(alice).await;
-        send(&mut last, &[120]).await;
-        for len in [10, 13, 11, 12, 100, 14, 120] {
+        send(&mut last, &[12_000]).await;
+        for len in [10, 13, 11, 12, 10_000, 14, 12_000] {
             let taken = message(&victim).now_or_never().map(|(_, body)| body.len());
             assert_eq!(taken, Some(len));
             nodes.sleep(Duration::from_millis(50)).await;

@@ -209,6 +209,21 @@ fn what_is_left_of_a_lost_connection_is_not_held_up_by_what_comes_behind_it() {
     }
 }
 
+#[test]
+fn options_with_which_nothing_would_pass_are_refused() {
+    let nodes = Nodes::new(calm(), 1);
+    let usual = ChannelOptions::default();
+    for (options, zero) in [
+        (ChannelOptions { max_peers: 0, ..usual.clone() }, "max_peers"),
+        (ChannelOptions { max_received_bytes: 0, ..usual.clone() }, "max_received_bytes"),
+    ] {
+        let refused = nodes.nodes[0].channel_with("chat", options).unwrap_err();
+        assert_eq!(refused, ChannelError::Zero { name: zero });
+    }
+    let _channel = nodes.nodes[0].channel_with("chat", usual).unwrap();
+    nodes.end();
+}
+
 /// Each of them has lost a connection with a long message on its way, and behind it comes a short one.
 #[test]
 fn peers_that_hold_up_their_own_messages_do_not_fill_memory_together() {
