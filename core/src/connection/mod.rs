@@ -406,8 +406,9 @@ impl Connection {
         self.streams().map_or_else(Vec::new, Streams::protocol_stats)
     }
 
-    /// Bytes of all queues, buffers and tables that grow with what peers and applications do, counted by
-    /// capacity. A detached record side is not in it.
+    /// Bytes of the buffers of streams and of this connection, by capacity, spare and lent blocks included, and of the
+    /// tables that grow with the streams, by entries. Not what each stream has in its session beside its buffers, a few
+    /// hundred bytes, nor a detached record side.
     pub fn memory_used(&self) -> usize {
         let pending = match &self.phase {
             Phase::Secured(upgrade) => upgrade.pending.capacity(),

@@ -60,7 +60,7 @@ impl Scores {
 impl Node {
     /// Bans a peer or a network for `length`, for ever if `None`. Its connections are closed, and neither side makes new
     /// ones; efforts to reach a peer go on with its addresses outside of a banned network. A persistent peer is dialed
-    /// again when its ban is over; behind the ban of a network, when its backoff ends.
+    /// again when its ban is over, and its cooldown if it has one; behind the ban of a network, when its backoff ends.
     ///
     /// # Errors
     /// All places are taken by bans for ever. Nothing changes.
@@ -105,17 +105,15 @@ impl Node {
         leading_ip(addr).is_some_and(|ip| self.bans.banned_addr(self.now, ip).is_some())
     }
 
-    /// A peer that has proved who it is did something wrong.
-    pub(super) fn misbehaved(&mut self, peer: PeerId, misbehaviour: Misbehaviour) {
-        let config = self.config.clone();
-        if self.scores.penalise(&config.score, self.now, peer, misbehaviour) {
-            let banned = self.bans.offence(self.now, peer.into(), BanReason::Score);
-            // Where bans for ever take all places, nobody else is banned.
-            let _ = self.enforce(banned);
-        }
+    /// A peer that has proved who it is did something wrong. If it is to be banned for it, the ban runs and is to be
+    /// [enforced](Self::enforce).
+    pub(super) fn misbehaved(&mut self, peer: PeerId, misbehaviour: Misbehaviour) -> Option<Result<Banned, BansFull>> {
+        let is_enough = self.scores.penalise(&self.config.score, self.now, peer, misbehaviour);
+        is_enough.then(|| self.bans.offence(self.now, peer.into(), BanReason::Score))
     }
 
-    fn enforce(&mut self, banned: Result<Banned, BansFull>) -> Result<(), BansFull> {
+    /// Tells of a ban and ends what is not to be any more.
+    pub(super) fn enforce(&mut self, banned: Result<Banned, BansFull>) -> Result<(), BansFull> {
         if !banned.is_ok_and(|banned| banned.displaced.is_none()) {
             self.limit_reached(LimitName::Bans);
         }

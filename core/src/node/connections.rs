@@ -291,18 +291,20 @@ impl Node {
         if let Some(attempt) = entry.attempt {
             self.attempt_failed(peer, attempt, DialFailure::Closed(reason.clone()));
         }
+        // Decided before other connections are closed, which are told of it. Before the peer has proved who it is, anybody
+        // could have done it.
+        let misbehaviour = Misbehaviour::of(&reason).filter(|_| entry.phase != Phase::Upgrading);
+        let banned = misbehaviour.and_then(|misbehaviour| self.misbehaved(peer, misbehaviour));
         if has_failed_handshake(&reason) && !self.shutting_down {
             if let Some(known) = self.peers.get_mut(&peer) {
                 known.failures = known.failures.saturating_add(1);
             }
             let _ = self.step(peer, Input::HandshakeFailed);
         }
-        // Behind it, as a ban forgets a peer that has no cooldown. Before the peer has proved who it is, anybody could
-        // have done it.
-        if entry.phase != Phase::Upgrading
-            && let Some(misbehaviour) = Misbehaviour::of(&reason)
-        {
-            self.misbehaved(peer, misbehaviour);
+        // Enforced when the cooldown has begun, without which a ban forgets the peer.
+        if let Some(banned) = banned {
+            // Where bans for ever take all places, nobody else is banned.
+            let _ = self.enforce(banned);
         }
         if entry.since().is_some() {
             // A listener's denial usually comes when this end is open already.

@@ -432,14 +432,13 @@ impl Node {
     fn settle_peer(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         let deadline = peer.poll_timeout(self.config.max_dials_per_peer).filter(|deadline| *deadline != Instant::NEVER);
-        let state = self.derive(peer);
+        let (state, cooling) = (self.derive(peer), self.cools_until(&id, peer));
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.armed != deadline {
             peer.armed.map(|armed| self.timers.remove(&(armed, id)));
             peer.armed = deadline;
             deadline.map(|deadline| self.timers.insert((deadline, id)));
         }
-        let cooling = peer.cools_until();
         if peer.cooling != cooling {
             peer.cooling.map(|until| self.cooling.remove(&(until, id)));
             peer.cooling = cooling;
@@ -455,6 +454,11 @@ impl Node {
             self.changed.insert(id);
         }
         self.forget_cooldowns();
+    }
+
+    /// When the cooldown of a peer ends that nobody asked for. One that is banned is asked for again when the ban is over.
+    fn cools_until(&self, id: &PeerId, peer: &Peer) -> Option<Instant> {
+        peer.cools_until().filter(|_| self.book.intent(id) != Some(Intent::Persistent))
     }
 
     /// Cooldowns beyond their limit end early, the oldest first.

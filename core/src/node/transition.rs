@@ -37,9 +37,9 @@ pub(crate) enum Input {
     NewAddr,
     /// The application gives up the effort, but not the connections.
     Cancel,
-    /// The application wants no connection: its wish is withdrawn.
+    /// The application wants no connection: its wish is withdrawn. Or the peer is banned.
     Disconnect,
-    /// The peer is forgotten, banned, or everything ends.
+    /// The peer is forgotten, or everything ends.
     Expel,
     /// The timer of [`Effort::Waiting`] or [`Effort::Cooldown`] ran out.
     TimerExpired,

@@ -134,6 +134,45 @@ fn a_ban_that_is_shorter_than_the_cooldown_does_not_cut_it_short() {
 }
 
 #[test]
+fn a_ban_for_a_failed_handshake_is_told_to_the_other_connection() {
+    let score = ScoreConfig { graylist: 1, ban: 5, ..ScoreConfig::default() };
+    let mut driver = Driver::new(Config { score, ..Config::default() });
+    let other = ordered().0;
+    let (first, second) = (driver.incoming(1), driver.incoming(1));
+    driver.open(first, other);
+    driver.open(second, other);
+    driver.close(second, CloseReason::HandshakeTimeout);
+    assert_eq!(driver.node.bans().count(), 1);
+    let last = core::iter::from_fn(|| driver.take(first)).last();
+    assert_eq!(last, Some(ConnectionMessage::Close { code: 0x1007 }));
+}
+
+/// It is asked for still, although not while the ban runs.
+#[test]
+fn strangers_do_not_end_the_cooldown_of_a_banned_peer() {
+    let (second, strangers) = (Duration::from_secs(1), [peer(21), peer(22)]);
+    let mut driver = Driver::new(Config { max_cooling: 1, ..Config::default() });
+    let other = ordered().0;
+    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
+    let attempt = driver.only_dial();
+    let id = driver.dialed(attempt).unwrap().id().unwrap();
+    driver.open(id, other);
+    driver.close(id, CloseReason::HandshakeTimeout);
+    driver.call(|node, now| node.ban(now, other.into(), Some(second))).unwrap();
+    driver.wait(second / 2);
+    for peer in strangers {
+        let id = driver.incoming(2);
+        driver.open(id, peer);
+        driver.close(id, CloseReason::HandshakeTimeout);
+    }
+    assert_eq!(driver.node.state(&other), PeerState::Cooldown);
+    let cooling = strangers.iter().filter(|peer| driver.node.state(peer) == PeerState::Cooldown);
+    assert_eq!(cooling.count(), 1, "one takes the place of the other");
+    driver.wait(second);
+    assert!(driver.dials.is_empty(), "the cooldown goes on behind the ban");
+}
+
+#[test]
 fn a_banned_network_is_neither_let_in_nor_dialed() {
     let mut driver = Driver::new(Config::default());
     let other = ordered().0;

@@ -381,7 +381,7 @@ impl World {
             assert_eq!(peer.until.is_some(), matches!(peer.effort, RealEffort::Waiting | RealEffort::Cooldown));
             assert_eq!(peer.announced, node.state(id), "the application was not told");
             assert_eq!(peer.armed, peer.poll_timeout(node.config.max_dials_per_peer), "{id}");
-            assert_eq!(peer.cooling, peer.cools_until(), "{id}");
+            assert_eq!(peer.cooling, node.cools_until(id, peer), "{id}");
             assert!(peer.queued.is_none_or(|place| node.hungry.get(&place) == Some(id)));
         }
         let armed: Vec<_> = node.peers.iter().filter_map(|(id, peer)| Some((peer.armed?, *id))).collect();
