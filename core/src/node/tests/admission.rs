@@ -164,10 +164,7 @@ fn a_connection_counts_for_its_peer_until_it_is_over_however_it_ends() {
 fn a_failed_handshake_of_the_application_shuts_both_directions_for_a_while() {
     let mut driver = Driver::new(Config::default());
     let other = ordered().0;
-    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
-    let attempt = driver.only_dial();
-    let id = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(id, other);
+    let id = driver.reach(other);
     driver.close(id, CloseReason::HandshakeTimeout);
     assert_eq!(driver.node.state(&other), PeerState::Cooldown);
     assert_eq!(
@@ -302,10 +299,7 @@ fn the_latest_state_of_every_peer_is_told_however_late_the_application_asks() {
 fn shutting_down_drains_what_there_is_and_refuses_the_rest() {
     let mut driver = Driver::new(Config::default());
     let other = ordered().0;
-    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
-    let attempt = driver.only_dial();
-    let ours = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(ours, other);
+    let ours = driver.reach(other);
     let arriving = driver.incoming(2);
     driver.call(|node, now| node.shutdown(now));
     driver.call(|node, now| node.shutdown(now));

@@ -33,10 +33,7 @@ fn flood() -> CloseReason {
 fn a_banned_peer_is_cut_off_kept_out_and_not_dialed_until_the_ban_is_over() {
     let mut driver = Driver::new(Config::default());
     let other = ordered().0;
-    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
-    let attempt = driver.only_dial();
-    let id = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(id, other);
+    let id = driver.reach(other);
     driver.call(|node, now| node.ban(now, other.into(), Some(HOUR))).unwrap();
     assert_eq!(driver.take(id), Some(ConnectionMessage::Close { code: 0x1007 }));
     driver.close(id, CloseReason::Local);
@@ -114,10 +111,7 @@ fn a_ban_that_is_shorter_than_the_cooldown_does_not_cut_it_short() {
         let score = ScoreConfig { graylist: 1, ban: if is_by_hand { 100 } else { 5 }, ..ScoreConfig::default() };
         let mut driver = Driver::new(Config { bans, score, cooldown: 4 * second, ..Config::default() });
         let other = ordered().0;
-        driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
-        let attempt = driver.only_dial();
-        let id = driver.dialed(attempt).unwrap().id().unwrap();
-        driver.open(id, other);
+        let id = driver.reach(other);
         driver.close(id, CloseReason::HandshakeTimeout);
         if is_by_hand {
             driver.call(|node, now| node.ban(now, other.into(), Some(second))).unwrap();
@@ -153,10 +147,7 @@ fn strangers_do_not_end_the_cooldown_of_a_banned_peer() {
     let (second, strangers) = (Duration::from_secs(1), [peer(21), peer(22)]);
     let mut driver = Driver::new(Config { max_cooling: 1, ..Config::default() });
     let other = ordered().0;
-    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
-    let attempt = driver.only_dial();
-    let id = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(id, other);
+    let id = driver.reach(other);
     driver.close(id, CloseReason::HandshakeTimeout);
     driver.call(|node, now| node.ban(now, other.into(), Some(second))).unwrap();
     driver.wait(second / 2);

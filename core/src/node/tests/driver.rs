@@ -6,7 +6,7 @@ use crate::{
     ConnectionId, Instant, Link, Multiaddr, PeerId, Seed,
     connection::CloseReason,
     link::{ConnectionMessage, NodeMessage, Report, ToConnection, ToNode},
-    node::{Action, AttemptId, Config, DialFailure, Endpoints, Event, Node},
+    node::{Action, AttemptId, Config, DialFailure, Endpoints, Event, Intent, Node},
     testing::identity,
 };
 
@@ -124,6 +124,15 @@ impl Driver {
         self.secure(id, peer);
         assert_eq!(self.take(id), Some(ConnectionMessage::Admission(Ok(()))));
         self.tell(id, NodeMessage::Opened { is_ready: true });
+    }
+
+    /// A peer is wanted from now on, and reached.
+    pub(super) fn reach(&mut self, peer: PeerId) -> ConnectionId {
+        self.call(|node, now| node.add_peer(now, peer, &[addr(1)], Intent::Persistent)).unwrap();
+        let attempt = self.only_dial();
+        let id = self.dialed(attempt).unwrap().id().unwrap();
+        self.open(id, peer);
+        id
     }
 
     pub(super) fn close(&mut self, id: ConnectionId, reason: CloseReason) {

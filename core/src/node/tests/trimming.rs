@@ -113,10 +113,7 @@ fn who_is_not_protected_any_more_may_go_at_once() {
 fn who_is_wanted_stays_and_who_misbehaves_goes_first() {
     let mut driver = Driver::new(config());
     let (other, _) = ordered();
-    driver.call(|node, now| node.add_peer(now, other, &[addr(1)], Intent::Persistent)).unwrap();
-    let attempt = driver.only_dial();
-    let wanted = driver.dialed(attempt).unwrap().id().unwrap();
-    driver.open(wanted, other);
+    let wanted = driver.reach(other);
     let flood = crate::connection::ProtocolError::Yamux(crate::yamux::Violation::PingFlood);
     while !driver.node.is_graylisted(&peer(10)) {
         let id = driver.incoming(10);
