@@ -20,6 +20,10 @@ impl Scenario for Bounded {
         self.0.menu(nodes)
     }
 
+    fn sights(&self) -> &'static [&'static str] {
+        self.0.sights()
+    }
+
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         self.0.play(run)
     }

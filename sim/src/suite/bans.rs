@@ -8,7 +8,10 @@ use std::{
 
 use septa_core::node::{Event, Prefix};
 
-use super::party::{Member, Options, Party};
+use super::{
+    party::{Member, Options, Party},
+    sights,
+};
 use crate::Failed;
 
 const TOO_EARLY: &str = "a ban lasts as long as was said";
@@ -32,6 +35,7 @@ pub(super) fn begin(options: &mut Options) {
     });
     options.on_event = Arc::new(|member, event| {
         let Event::Unbanned { ban } = event else { return };
+        member.saw(sights::UNBANNED);
         let now = member.node.runtime().now();
         if ban.ends.is_none_or(|ends| now < ends) {
             member.referee().blame(TOO_EARLY, format!("it is {now:?} on node {}: {ban:?}", member.place + 1));

@@ -13,7 +13,7 @@ use septa_core::{
 };
 use septa_driver::node::Subscription;
 
-use super::party::Member;
+use super::{party::Member, sights};
 use crate::Journal;
 
 const ONE_CLOSED: &str = "exactly one Closed for each connection";
@@ -32,6 +32,7 @@ pub(super) async fn watch(
     let mut told = Told::default();
     while let Some(event) = events.next().await {
         note(journal, &event);
+        note_sight(member, &event);
         on_event(member, &event);
         let now = node.runtime().now();
         let was_right = match &event {
@@ -106,6 +107,15 @@ fn set_witnesses(member: &Member, peer: &PeerId) {
         member.spawn("witness", async move {
             let _reason = connection.closed().await;
         });
+    }
+}
+
+fn note_sight(member: &Member, event: &Event) {
+    let Event::Closed { was_open: true, reason, .. } = event else { return };
+    match reason {
+        CloseReason::KeepAliveTimeout | CloseReason::WriteStall => member.saw(sights::SILENT),
+        CloseReason::Remote { code: codes::SUPPLANTED } => member.saw(sights::SUPPLANTED),
+        _ => {}
     }
 }
 

@@ -16,7 +16,7 @@ use septa_driver::{Connection, node::InboundStream};
 
 use super::{
     party::{Member, Options, Party, draw, lock},
-    setup,
+    setup, sights,
     waiting::within,
 };
 use crate::{
@@ -53,6 +53,10 @@ impl Scenario for HandshakeRaces {
             8,
             Duration::from_secs(40),
         )
+    }
+
+    fn sights(&self) -> &'static [&'static str] {
+        &[sights::REJECTED]
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
@@ -194,6 +198,7 @@ async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: C
     let (own, peer, binding) = (member.node.peer_id(), connection.peer_id(), connection.channel_binding());
     let reason = connection.closed().await;
     if let CloseReason::HandshakeRejected { by, code } = reason {
+        member.saw(sights::REJECTED);
         let who = if by == RejectedBy::Local { own } else { peer };
         let said = binding.and_then(|binding| lock(&register).rejected.get(&(binding, who)).copied());
         if said != Some(code) {

@@ -15,6 +15,7 @@ use septa_driver::{
 };
 
 use super::{Shared, lock};
+use crate::suite::sights;
 
 const KEPT: &str = "what was stored is there behind a restart";
 const TAKEN_UP: &str = "a node takes up what it has stored";
@@ -81,6 +82,9 @@ impl Storage for Disk {
             Loaded::Snapshot(found) => [&kept.whole, &kept.torn].into_iter().flatten().any(|kept| *kept == **found),
             Loaded::Corrupt { .. } => kept.torn.is_some(),
         };
+        if let Loaded::Corrupt { .. } = &loaded {
+            self.shared.sights.note(sights::TORN);
+        }
         if !is_right {
             self.shared.referee.blame(KEPT, format!("{} finds {loaded:?}", self.owner));
         }

@@ -35,15 +35,17 @@ impl Party<'_> {
     pub(in crate::suite) fn come_together(&self) -> Result<(), Failed> {
         self.shared.is_healed.store(true, Ordering::Relaxed);
         let bound = self.shared.options.reconnect_bound(self.shared.hides_ends);
-        self.run.comes("one connection to each wanted peer", bound, || {
-            self.pairs().try_for_each(|pair| self.is_settled(pair))
-        })?;
+        self.run.comes("one connection to each wanted peer", bound, || self.all_are_settled())?;
         // What was on its way when the last fault ended has come.
         self.exchanges_end_well(bound)?;
         if self.shared.is_tampered {
             // What was changed and has not been looked at is found when the next ping comes.
             self.run.simulation.run_for(PINGED)?;
+        } else if self.shared.hides_ends && self.shared.options.is_impatient() {
+            // The answers that a fault has held up may have come too late.
+            self.run.simulation.run_for(self.shared.options.found_silent())?;
         }
+        self.run.comes("one connection to each wanted peer", bound, || self.all_are_settled())?;
         self.shared.is_well.store(true, Ordering::Relaxed);
         self.exchanges_end_well(bound)
     }
@@ -72,8 +74,8 @@ impl Party<'_> {
         self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())?;
         // Long enough for a forgotten timer to strike.
         self.run.simulation.run_for(REST)?;
-        let settled = self.pairs().try_for_each(|pair| self.is_settled(pair));
-        settled.map_err(|why| Failed::Unmet { wish: "one connection per peer after settling".to_owned(), why })?;
+        self.all_are_settled()
+            .map_err(|why| Failed::Unmet { wish: "one connection per peer after settling".to_owned(), why })?;
         self.memory_returns("idle memory returns", self.shared.options.lasting_streams > 0)?;
         self.exchange_alone()
     }
@@ -119,6 +121,10 @@ impl Party<'_> {
 
     pub(super) fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
         self.shared.options.wishes.iter().copied()
+    }
+
+    fn all_are_settled(&self) -> Result<(), String> {
+        self.pairs().try_for_each(|pair| self.is_settled(pair))
     }
 
     /// Both ends have one connection, and it is the same.

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{PeerId, node::KnownPeer};
-use septa_driver::{Node, node::Intent};
+use septa_core::{PeerId, node::KnownPeer, yamux::INITIAL_WINDOW};
+use septa_driver::{Node, node::Intent, runtime::Runtime};
 
 use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock};
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     suite::{
         events,
         exchange::{self, EXCHANGE},
+        sights,
         waiting::{sleep, within},
     },
 };
@@ -108,6 +109,11 @@ impl Member {
         &self.shared.referee
     }
 
+    /// The run has met what its scenario is about.
+    pub(in crate::suite) fn saw(&self, sight: &'static str) {
+        self.shared.sights.note(sight);
+    }
+
     pub(in crate::suite) async fn sleep(&self, duration: Duration) {
         sleep(&**self.node.runtime(), duration).await;
     }
@@ -147,7 +153,10 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
         return shared.referee.blame("a node can listen", format!("{addr}: {error}"));
     }
     let Ok(mut incoming) = node.accept(EXCHANGE) else { return };
-    *lock(&shared.members[place]) = Some(node.clone());
+    let before = lock(&shared.members[place]).replace(node.clone());
+    if let Some(before) = before {
+        shared.sights.note(if before.peer_id() == node.peer_id() { sights::SAME } else { sights::OTHER });
+    }
     lock(&shared.known).insert(node.peer_id());
 
     let member = Member { place, life: restarts, node: node.clone(), shared: shared.clone() };
@@ -162,7 +171,8 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
         let (mut stream, is_known) = (inbound.stream, member.knows(&inbound.peer));
         let (shared, runtime) = (shared.clone(), runtime.clone());
         member.spawn("receiver", async move {
-            let received = exchange::receive(&mut stream, &*runtime, shared.options.pause, &shared.referee).await;
+            let pause = || shared.pause(&*runtime);
+            let received = exchange::receive(&mut stream, pause, &shared.referee).await;
             if let Ok(received) = received {
                 // Others send what they like.
                 if is_known && !lock(&shared.arrived).insert(received.key) {
@@ -171,6 +181,19 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
                 let _ = exchange::answer(&mut stream, &received).await;
             }
         });
+    }
+}
+
+impl Shared {
+    /// Behind each piece that a receiver takes.
+    async fn pause(&self, runtime: &dyn Runtime) {
+        let pause = self.options.pause;
+        if !pause.is_zero() {
+            if self.options.connection.yamux.memory.used() > INITIAL_WINDOW as usize {
+                self.sights.note(sights::UNREAD);
+            }
+            sleep(runtime, pause).await;
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use septa_driver::Node;
 use self::disk::Kept;
 pub(super) use self::{member::Member, options::Options};
 use super::setup;
-use crate::{Referee, Run, network::ip_of, plan::Fault};
+use crate::{Referee, Run, Sights, network::ip_of, plan::Fault};
 
 pub(super) const PORT: u16 = 4001;
 /// Where the keys begin of exchanges with nothing beside them, and of what is written before a shutdown. Those that are
@@ -62,6 +62,7 @@ struct Shared {
     kept: Mutex<BTreeMap<PeerId, Kept>>,
     /// All who have lived here.
     known: Mutex<BTreeSet<PeerId>>,
+    sights: Sights,
     referee: Referee,
 }
 
@@ -84,6 +85,7 @@ impl<'r> Party<'r> {
             arrived: Mutex::default(),
             kept: Mutex::default(),
             known: Mutex::default(),
+            sights: run.sights.clone(),
             referee,
         });
         let hosts = (0..run.nodes).map(|place| {

@@ -72,12 +72,27 @@ impl Options {
         under_way + Duration::from_secs(2 * MAX_EXCHANGES * length / LEAST_BANDWIDTH)
     }
 
+    /// How long it takes until a silent peer is given up.
+    pub(super) fn found_silent(&self) -> Duration {
+        let keep_alive = self.connection.yamux.keep_alive.unwrap_or_default();
+        keep_alive.interval + keep_alive.timeout
+    }
+
+    /// Silent peers are given up sooner than usual: within the time for which faults may strike.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.connection.yamux.keep_alive != connection::Config::default().yamux.keep_alive
+    }
+
     /// How long after everything is well again a pair that wants each other may take to talk: an effort that has just
     /// begun in vain ends, the longest backoff passes, and another one ends well. Where one end may not have heard that the
     /// former connection is over, its writes stall first.
     pub(in crate::suite) fn reconnect_bound(&self, hides_ends: bool) -> Duration {
         let effort = self.config.dial_timeout + self.connection.upgrade_timeout;
-        let silent = if hides_ends { self.connection.write_stall_timeout } else { Duration::ZERO };
+        let silent = match hides_ends {
+            true if self.is_impatient() => self.found_silent().max(self.connection.write_stall_timeout),
+            true => self.connection.write_stall_timeout,
+            false => Duration::ZERO,
+        };
         let handshake = match self.connection.handshake {
             HandshakeMode::Application { timeout } => timeout + self.config.cooldown,
             HandshakeMode::Automatic => Duration::ZERO,
