@@ -9,16 +9,16 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{PeerId, node::KnownPeer, yamux::INITIAL_WINDOW};
+use septa_core::{Instant, PeerId, node::KnownPeer, yamux::INITIAL_WINDOW};
 use septa_driver::{Node, node::Intent, runtime::Runtime};
 
-use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock};
+use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock, other_end};
 use crate::{
     Boot, Referee,
     suite::{
         events,
         exchange::{self, EXCHANGE},
-        sights,
+        setup, sights,
         waiting::{sleep, within},
     },
 };
@@ -53,11 +53,7 @@ impl Member {
     /// The other end of each wish that concerns it.
     fn wishes(&self) -> impl Iterator<Item = usize> {
         let place = self.place;
-        self.shared.options.wishes.iter().filter_map(move |(one, other)| match place {
-            _ if *one == place => Some(*other),
-            _ if *other == place => Some(*one),
-            _ => None,
-        })
+        self.shared.options.wishes.iter().filter_map(move |pair| other_end(*pair, place))
     }
 
     /// Who lives at a place, or did last.
@@ -107,6 +103,23 @@ impl Member {
 
     pub(in crate::suite) fn referee(&self) -> &Referee {
         &self.shared.referee
+    }
+
+    /// A ban runs until then.
+    pub(in crate::suite) fn tell_ban(&self, ends: Instant) {
+        let now = self.node.runtime().now();
+        lock(&self.shared.kept).entry(self.node.peer_id()).or_default().tell_ban(now, ends);
+    }
+
+    /// All who live in the party, or have.
+    pub(in crate::suite) fn everybody(&self) -> Vec<PeerId> {
+        lock(&self.shared.known).iter().copied().collect()
+    }
+
+    /// No fault of the plan strikes between this node and the one at a place, at any time.
+    pub(in crate::suite) fn is_undisturbed(&self, other: usize) -> bool {
+        let ends = [setup::number(self.place), setup::number(other)];
+        !self.shared.faults.iter().any(|fault| fault.hosts().all(|host| ends.contains(&host)))
     }
 
     /// The run has met what its scenario is about.
@@ -201,9 +214,17 @@ impl Shared {
 /// nothing is told: it must find them by itself.
 async fn wish(shared: Arc<Shared>, place: usize, node: Node, remembered: Vec<KnownPeer>) {
     let runtime = node.runtime().clone();
-    let find = |other| remembered.iter().find(|known| known.addrs.iter().any(|known| known.addr == addr(other)));
-    let mut known: BTreeMap<usize, PeerId> =
-        wanted(&shared, place).filter_map(|other| Some((other, find(other)?.peer))).collect();
+    let is_at = |known: &KnownPeer, other| known.addrs.iter().any(|known| known.addr == addr(other));
+    let mut known: BTreeMap<usize, PeerId> = BTreeMap::new();
+    for (other, found) in wanted(&shared, place).flat_map(|other| remembered.iter().map(move |found| (other, found))) {
+        if is_at(found, other) {
+            // Of two who have lived there one at least is gone.
+            let is_second = known.insert(other, found.peer).is_some_and(|first| node.remove_peer(first).is_err());
+            if is_second {
+                return;
+            }
+        }
+    }
     loop {
         for other in wanted(&shared, place) {
             let Some(peer) = lock(&shared.members[other]).as_ref().map(Node::peer_id) else { continue };
@@ -216,6 +237,8 @@ async fn wish(shared: Arc<Shared>, place: usize, node: Node, remembered: Vec<Kno
                 return;
             }
         }
+        let told = known.values().copied();
+        lock(&shared.kept).entry(node.peer_id()).or_default().tell_peers(told, runtime.now());
         if shared.is_quiet.load(Ordering::Relaxed) {
             return;
         }
