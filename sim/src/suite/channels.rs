@@ -166,7 +166,8 @@ impl Seat {
             self.options.config;
         // Where the limit is reached, one whole message may have come that goes beyond.
         let longest = max_message_len + 3;
-        for peer in self.member.partners().into_iter().filter_map(|place| self.member.peer_at(place)) {
+        // What has come from those who are gone counts, too.
+        for peer in self.member.everybody() {
             let (sent, received) =
                 (self.channel.stats(&peer).unwrap_or_default(), self.channel.received(&peer).unwrap_or_default());
             if sent.waiting > 0 {
