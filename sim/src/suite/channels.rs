@@ -275,9 +275,8 @@ async fn receive(hall: Arc<Hall>, seat: Seat, mut luck: SeedStream) {
         let patience = Duration::from_millis(1 + draw(&mut luck, 500));
         match within(&**member.node.runtime(), patience, channel.recv()).await {
             Some(Some(Received::Message { peer, epoch, body })) => {
-                if lock(&hall.flows).receive(own, peer, epoch, &body, referee) {
-                    member.saw(sights::EPOCH);
-                }
+                let is_new = lock(&hall.flows).receive(own, peer, epoch, &body, referee);
+                is_new.then(|| member.saw(sights::EPOCH));
             }
             Some(Some(Received::Lost { peer, epoch })) => lock(&hall.flows).lose(seat.flow_to(peer), epoch, referee),
             Some(None) => return,

@@ -60,7 +60,7 @@ impl Scenario for Transfer {
             is_checked: true,
         };
         // In one seed of four a stream carries more than its window, which must be granted again and again.
-        let most = if luck.next_u64() % 4 == 0 { MANY / options.streams as u64 } else { FEW };
+        let most = if luck.next_u64().is_multiple_of(4) { MANY / options.streams as u64 } else { FEW };
         options.bytes += (luck.next_u64() % most) >> (luck.next_u64() % if most > FEW { 2 } else { 8 });
         let in_all = options.streams as u64 * options.bytes;
         let recovery = RECOVERY + Duration::from_secs(ROUNDS * in_all / LEAST_RATE);

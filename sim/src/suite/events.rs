@@ -8,7 +8,7 @@ use std::{
 use septa_core::{
     ConnectionId, Instant, PeerId,
     connection::{CloseReason, ProtocolError, codes::connection as codes},
-    node::{Event, PeerState},
+    node::{Event, LimitName, PeerState},
     noise,
 };
 use septa_driver::node::Subscription;
@@ -114,10 +114,16 @@ fn set_witnesses(member: &Member, peer: &PeerId) {
 }
 
 fn note_sight(member: &Member, event: &Event) {
-    let Event::Closed { was_open: true, reason, .. } = event else { return };
-    match reason {
-        CloseReason::KeepAliveTimeout | CloseReason::WriteStall => member.saw(sights::SILENT),
-        CloseReason::Remote { code: codes::SUPPLANTED } => member.saw(sights::SUPPLANTED),
+    match event {
+        Event::Closed { was_open: true, reason: CloseReason::KeepAliveTimeout | CloseReason::WriteStall, .. } => {
+            member.saw(sights::SILENT);
+        }
+        Event::Closed { was_open: true, reason: CloseReason::Remote { code: codes::SUPPLANTED }, .. } => {
+            member.saw(sights::SUPPLANTED);
+        }
+        Event::LimitReached { name: LimitName::Connections | LimitName::Inbound | LimitName::PendingInbound } => {
+            member.saw(sights::LIMIT);
+        }
         _ => {}
     }
 }

@@ -53,7 +53,12 @@ const NETWORKS: [Network; 8] = [
         adapt: |options, _| {
             options.exchange_every = Duration::from_secs(2);
             options.exchange_bytes = 20_000;
+            // Four are wanted, two of them by others, who come at once.
+            let config = &mut options.config;
+            (config.max_connections, config.max_inbound, config.max_pending_inbound) = (5, 3, 1);
+            (config.high_watermark, config.low_watermark) = (5, 5);
         },
+        sights: &[sights::LIMIT],
         ..USUAL
     },
     Network {
@@ -81,7 +86,7 @@ const NETWORKS: [Network; 8] = [
             options.exchange_bytes = 10_000;
             leave_little_room(options, run);
         },
-        sights: &[sights::SUPPLANTED],
+        sights: &[sights::SUPPLANTED, sights::LIMIT],
         ..USUAL
     },
     Network {
@@ -102,7 +107,7 @@ const NETWORKS: [Network; 8] = [
         faults: &[Crash, DialRefused],
         most: 8,
         adapt: leave_little_room,
-        sights: &[sights::SAME, sights::OTHER],
+        sights: &[sights::SAME, sights::OTHER, sights::LIMIT],
         ..USUAL
     },
     Network { name: "nat", nodes: 4, faults: &[Nat, Reset], most: 4, behind_chaos: meet_behind_nat, ..USUAL },
@@ -121,7 +126,6 @@ const NETWORKS: [Network; 8] = [
         shape: Shape::Ring { chords: 0 },
         faults: &[TornStore, Crash],
         most: 4,
-        sights: &[sights::TORN],
         ..USUAL
     },
 ];
