@@ -74,6 +74,8 @@ pub(super) fn begin(options: &mut Options) {
 async fn see_end(member: Member, ends: Instant, over: Over) {
     let left = ends.saturating_duration_since(member.node.runtime().now());
     member.sleep(left + SLACK).await;
+    // A clock that has stood still makes up for it at once: then all timers are due in the same moment.
+    member.sleep(SLACK).await;
     let (bans, is_told) = (member.node.bans(), lock(&over).contains(&(member.place, member.life)));
     if !(bans.is_empty() && is_told) && member.node.live_tasks() > 0 {
         let now = member.node.runtime().now();
