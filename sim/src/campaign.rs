@@ -47,6 +47,8 @@ pub struct Summary {
     pub took: Duration,
     /// In how many runs a kind of fault was declared, and how often it changed something.
     pub faults: BTreeMap<FaultKind, (u64, u64)>,
+    /// How often the runs have met what their scenario [says](Scenario::sights).
+    pub sights: BTreeMap<&'static str, u64>,
     /// Seeds that failed, in order.
     pub failed: BTreeSet<u64>,
 }
@@ -63,6 +65,9 @@ impl Summary {
         for (kind, fired) in &outcome.fired {
             self.faults.entry(*kind).or_default().1 += fired;
         }
+        for (sight, seen) in &outcome.seen {
+            *self.sights.entry(sight).or_default() += seen;
+        }
         if outcome.result.is_err() {
             self.failed.insert(outcome.plan.seed);
         }
@@ -75,6 +80,14 @@ impl Summary {
             return Vec::new();
         }
         self.faults.iter().filter(|(_, (_, fired))| *fired == 0).map(|(kind, _)| *kind).collect()
+    }
+
+    /// What no run has met, though their scenario is about it. With fewer than [`RUNS_THAT_PROVE`] runs nothing is said.
+    pub fn never_seen(&self) -> Vec<&'static str> {
+        if self.runs < RUNS_THAT_PROVE {
+            return Vec::new();
+        }
+        self.sights.iter().filter(|(_, seen)| **seen == 0).map(|(sight, _)| *sight).collect()
     }
 }
 

@@ -21,7 +21,7 @@ pub const PLAN_VARIABLE: &str = "SEPTA_PLAN";
 ///
 /// # Panics
 /// One fails, or in [`RUNS_THAT_PROVE`](crate::RUNS_THAT_PROVE) runs or more a kind of fault was declared and never changed
-/// anything. The message has the seed, the step, the virtual time, the smallest plan that fails, and the command that
+/// anything, or none has met what the scenario [says](Scenario::sights). The message has the seed, the step, the virtual time, the smallest plan that fails, and the command that
 /// replays it. Or there is nothing to play: no seeds, or a plan of another scenario.
 pub fn check(seeds: Range<u64>, scenario: &dyn Scenario) {
     let (plan, seed) = (env::var(PLAN_VARIABLE).ok(), env::var(SEED_VARIABLE).ok());
@@ -71,6 +71,8 @@ fn check_all(seeds: Range<u64>, scenario: &dyn Scenario) {
         scenario.name(),
         idle.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     );
+    let unseen = summary.never_seen();
+    assert!(unseen.is_empty(), "{}: no run has met this: {}", scenario.name(), unseen.join(", "));
 }
 
 fn accept_seed(scenario: &dyn Scenario, outcome: Outcome) {

@@ -5,13 +5,14 @@ use std::{
     fmt,
     io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
     time::Duration,
 };
 
 use septa_core::Instant;
 
 use crate::{
-    Broken, Menu, Panicked, Simulation, Stalled, Stats, TraceHash,
+    Broken, Menu, Panicked, Sights, Simulation, Stalled, Stats, TraceHash,
     export::Exported,
     plan::{FaultKind, Plan},
     report::{self, Report, escape},
@@ -32,6 +33,12 @@ pub trait Scenario: Sync {
     /// What may go wrong among so many hosts.
     fn menu(&self, nodes: u32) -> Menu;
 
+    /// What its runs [note](Sights::note) that they have met, each at least once in many seeds: otherwise they test less
+    /// than they seem to. Nothing unless it is said.
+    fn sights(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Plays once: makes the hosts, lets [chaos](Run::chaos) reign, and sees that everything comes right.
     ///
     /// # Errors
@@ -48,6 +55,10 @@ pub struct Run<'p> {
     pub plan: &'p Plan,
     /// How many hosts there are to be.
     pub nodes: u32,
+    /// Where it notes what it has met.
+    pub sights: Sights,
+    /// How often the faults of the plan had changed something when it healed.
+    fired: OnceLock<BTreeMap<FaultKind, u64>>,
 }
 
 /// Why a play failed.
@@ -107,7 +118,12 @@ impl Failed {
     }
 }
 
-impl Run<'_> {
+impl<'p> Run<'p> {
+    /// In a world where nothing has happened yet.
+    pub(crate) fn new(simulation: Simulation, plan: &'p Plan, nodes: u32, sights: &[&'static str]) -> Self {
+        Self { simulation, plan, nodes, sights: Sights::of(sights), fired: OnceLock::new() }
+    }
+
     /// Safety: lets the faults of the plan strike until it heals. What must never be so is looked for all the time; what
     /// must come right is asked later.
     ///
@@ -117,6 +133,8 @@ impl Run<'_> {
         self.simulation.play(&self.plan.faults)?;
         self.simulation.run_for(self.plan.heal)?;
         self.simulation.heal();
+        // What a scenario plays of its own behind it says nothing of the plan.
+        let _ = self.fired.set(self.simulation.faults_fired());
         Ok(())
     }
 
@@ -153,8 +171,10 @@ pub struct Outcome {
     pub stats: Stats,
     /// In virtual time.
     pub took: Duration,
-    /// How often faults of each kind have changed something.
+    /// How often faults of each kind had changed something when the plan healed.
     pub fired: BTreeMap<FaultKind, u64>,
+    /// How often it has met what its scenario [says](Scenario::sights), and what else it has noted.
+    pub seen: BTreeMap<&'static str, u64>,
     /// Whether it came right.
     pub result: Result<(), Failed>,
 }
@@ -229,17 +249,18 @@ pub fn play_exported(
 
 fn play_in(simulation: Simulation, scenario: &dyn Scenario, plan: &Plan) -> (Outcome, Simulation) {
     let nodes = plan.nodes.unwrap_or_else(|| scenario.nodes());
-    let run = Run { simulation, plan, nodes };
+    let run = Run::new(simulation, plan, nodes, scenario.sights());
     run.simulation.forbid_panics();
     let result = catch_unwind(AssertUnwindSafe(|| scenario.play(&run)));
     let result = result.unwrap_or_else(|payload| Err(Failed::Panicked(crate::executor::message(&*payload))));
-    let simulation = run.simulation;
+    let Run { simulation, sights, fired, .. } = run;
     let outcome = Outcome {
         plan: plan.clone(),
         hash: simulation.trace(),
         stats: simulation.stats(),
         took: simulation.now().saturating_duration_since(Instant::EPOCH),
-        fired: simulation.faults_fired(),
+        fired: fired.into_inner().unwrap_or_else(|| simulation.faults_fired()),
+        seen: sights.counts(),
         result,
     };
     (outcome, simulation)

@@ -110,6 +110,49 @@ fn a_fault_that_never_changes_anything_fails_the_check() {
     assert_eq!(message, "fragile: faults were declared that never changed anything: reset, dial-hanging");
 }
 
+/// Meets one thing with this seed, and another one never.
+struct Traveller(u64);
+
+impl Scenario for Traveller {
+    fn name(&self) -> &str {
+        "traveller"
+    }
+
+    fn nodes(&self) -> u32 {
+        1
+    }
+
+    fn menu(&self, _: u32) -> Menu {
+        Menu::calm()
+    }
+
+    fn sights(&self) -> &'static [&'static str] {
+        &["a bridge", "a castle"]
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let sights = run.sights.clone();
+        if run.plan.seed == self.0 {
+            run.simulation.boot("on the way", move |_| {
+                sights.note("a bridge");
+                std::future::ready(())
+            });
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_never_met_fails_the_check_as_soon_as_that_proves_something() {
+    check(0..19, &Traveller(3));
+    let panic = catch_unwind(|| check(0..20, &Traveller(3))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "traveller: no run has met this: a castle");
+    let panic = catch_unwind(|| check(0..20, &Traveller(20))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<String>().unwrap(), "traveller: no run has met this: a bridge, a castle");
+    let outcome = play(&Traveller(3), &plan_of(&Traveller(3), 3, None));
+    assert_eq!(outcome.seen.into_iter().collect::<Vec<_>>(), [("a bridge", 1), ("a castle", 0)]);
+}
+
 #[test]
 fn what_passes_passes() {
     check(0..20, &Fragile { faults: &[FaultKind::LateTimers, FaultKind::Crash] });

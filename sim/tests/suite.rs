@@ -20,12 +20,18 @@ impl Scenario for Bounded {
         self.0.menu(nodes)
     }
 
+    fn sights(&self) -> &'static [&'static str] {
+        self.0.sights()
+    }
+
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         self.0.play(run)
     }
 }
 
-/// Checks a scenario in a test of its own, with as many seeds as it takes for each of its faults to strike.
+/// Checks a scenario in a test of its own. Where there are fewer than [`RUNS_THAT_PROVE`](septa_sim::RUNS_THAT_PROVE) seeds,
+/// because each takes long in a build without optimisation, nobody asks whether each of its faults strikes and each of its
+/// sights is met: campaigns do.
 macro_rules! check_each {
     ($($test:ident: $name:literal, $seeds:literal;)*) => {
         $(#[test]

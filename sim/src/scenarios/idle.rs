@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,6 +14,7 @@ use septa_core::{
     connection::Event,
     crypto::Provider,
     node::{self, Intent, Rate, RateLimits},
+    yamux::MemoryPool,
 };
 
 use super::{direct, identity};
@@ -39,6 +40,8 @@ pub struct Options {
     pub provider: Arc<dyn Provider>,
     /// Whether the nodes are [checked](Direct::checked) on the way.
     pub is_checked: bool,
+    /// What the connections of all nodes receive into.
+    pub memory: MemoryPool,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             length: Duration::from_secs(120),
             provider: Arc::new(FastCrypto),
             is_checked: false,
+            memory: MemoryPool::default(),
         }
     }
 }
@@ -59,6 +63,9 @@ impl Default for Options {
 pub struct Outcome {
     /// Peers that have said hello, which each does once, when it is connected.
     pub hellos: u64,
+    /// Bytes that the connections of nodes held that have shut down, just before: the sum of their
+    /// [`memory_used`](Connection::memory_used).
+    pub held: usize,
     /// What has happened to the connections.
     pub counts: Counts,
 }
@@ -81,42 +88,47 @@ pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Stalle
 pub struct Crowd {
     direct: Direct,
     hellos: Arc<AtomicU64>,
+    held: Arc<AtomicUsize>,
 }
 
 impl Crowd {
     /// Starts hubs and peers. They find each other as the world runs.
     pub fn start(simulation: &Simulation, options: &Options) -> Self {
         let direct = direct(simulation, options.is_checked);
-        let hellos = Arc::new(AtomicU64::new(0));
+        let (hellos, held) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let addr = |number: usize| {
             let host = u32::try_from(number + 1).unwrap_or(u32::MAX);
             SocketAddr::new(simulation.ip(host), 4001)
         };
         let ends = simulation.now().saturating_add(options.length);
-        let setup = |number: usize| Setup {
-            provider: simulation.readable(options.provider.clone()),
-            ..Setup::serving(identity(number), &[HELLO])
+        let setup = |number: usize| {
+            let mut setup = Setup::serving(identity(number), &[HELLO]);
+            setup.provider = simulation.readable(options.provider.clone());
+            setup.connection.yamux.memory = options.memory.clone();
+            setup
         };
         let hubs: Vec<PeerId> = (0..options.hubs).map(|number| identity(number).peer_id()).collect();
         for number in 0..options.hubs {
             let setup = Setup { listen: vec![addr(number)], node: for_crowds(options.peers), ..setup(number) };
             let host = simulation.host(&format!("hub {number}"));
-            direct.start(&host, setup, Member { hub: None, hellos: hellos.clone(), ends }).expect("there is room");
+            let member = Member { hub: None, hellos: hellos.clone(), held: held.clone(), ends };
+            direct.start(&host, setup, member).expect("there is room");
         }
         for number in options.hubs..options.hubs + options.peers {
             let hub = number % options.hubs;
             let hub = Some((hubs[hub], Multiaddr::from_socket_addr(addr(hub))));
-            let member = Member { hub, hellos: hellos.clone(), ends };
+            let member = Member { hub, hellos: hellos.clone(), held: held.clone(), ends };
             direct
                 .start(&simulation.host(&format!("peer {number}")), setup(number), member)
                 .expect("the defaults are valid");
         }
-        Self { direct, hellos }
+        Self { direct, hellos, held }
     }
 
     /// What has happened until now.
     pub fn outcome(&self) -> Outcome {
-        Outcome { hellos: self.hellos.load(Ordering::Relaxed), counts: self.direct.counts() }
+        let (hellos, held) = (self.hellos.load(Ordering::Relaxed), self.held.load(Ordering::Relaxed));
+        Outcome { hellos, held, counts: self.direct.counts() }
     }
 }
 
@@ -146,6 +158,7 @@ fn for_crowds(peers: usize) -> node::Config {
 struct Member {
     hub: Option<(PeerId, Multiaddr)>,
     hellos: Arc<AtomicU64>,
+    held: Arc<AtomicUsize>,
     /// When it shuts down.
     ends: Instant,
 }
@@ -187,6 +200,10 @@ impl Application for Member {
     }
 
     fn timer(&mut self, cx: &mut Context<'_>) {
+        for id in cx.connections() {
+            let held = cx.connection(id).map_or(0, |connection| connection.memory_used());
+            self.held.fetch_add(held, Ordering::Relaxed);
+        }
         cx.end();
     }
 }

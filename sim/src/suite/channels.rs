@@ -14,7 +14,7 @@ use septa_driver::{
 use super::{
     flows::{self, FlowId, Flows},
     party::{Member, Options, Party, draw, draw_length, lock},
-    setup,
+    setup, sights,
     waiting::within,
 };
 use crate::{
@@ -43,6 +43,10 @@ impl Scenario for Channels {
 
     fn menu(&self, nodes: u32) -> Menu {
         setup::menu(nodes, setup::once_each(nodes), &[Stall, Partition, Reset, Fin, Crash], 8, Duration::from_secs(30))
+    }
+
+    fn sights(&self) -> &'static [&'static str] {
+        &[sights::EPOCH, sights::PRESSURE]
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
@@ -162,9 +166,13 @@ impl Seat {
             self.options.config;
         // Where the limit is reached, one whole message may have come that goes beyond.
         let longest = max_message_len + 3;
-        for peer in self.member.partners().into_iter().filter_map(|place| self.member.peer_at(place)) {
+        // What has come from those who are gone counts, too.
+        for peer in self.member.everybody() {
             let (sent, received) =
                 (self.channel.stats(&peer).unwrap_or_default(), self.channel.received(&peer).unwrap_or_default());
+            if sent.waiting > 0 {
+                self.member.saw(sights::PRESSURE);
+            }
             let counts = [
                 ("messages", sent.messages, watermarks.high_messages),
                 ("bytes", sent.bytes, watermarks.high_bytes + longest),
@@ -267,7 +275,8 @@ async fn receive(hall: Arc<Hall>, seat: Seat, mut luck: SeedStream) {
         let patience = Duration::from_millis(1 + draw(&mut luck, 500));
         match within(&**member.node.runtime(), patience, channel.recv()).await {
             Some(Some(Received::Message { peer, epoch, body })) => {
-                lock(&hall.flows).receive(own, peer, epoch, &body, referee);
+                let is_new = lock(&hall.flows).receive(own, peer, epoch, &body, referee);
+                is_new.then(|| member.saw(sights::EPOCH));
             }
             Some(Some(Received::Lost { peer, epoch })) => lock(&hall.flows).lose(seat.flow_to(peer), epoch, referee),
             Some(None) => return,

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use septa_core::yamux::MemoryPool;
+
 use crate::{
     Crypto, Failed, Menu, Run, Scenario,
     plan::FaultKind::{DialRefused, Duplicate, Fin, Flip, Insert, Partition, Reset, Stall, Truncate},
@@ -14,6 +16,13 @@ use crate::{
 /// How long the two may take to have a connection again, and a whole round on it: what they have is silent until the
 /// write stalls, an effort has just begun in vain, the longest backoff passes, and another effort ends well.
 const RECOVERY: Duration = Duration::from_secs(120);
+/// Bytes of all streams in some seeds, and of one stream in the others.
+const MANY: u64 = 1_200_000;
+const FEW: u64 = 100_000;
+/// Rounds of which the ends of two are waited for, and one is under way.
+const ROUNDS: u64 = 3;
+/// The bytes in a second that the worst link carries each way, records and waits for credit included.
+const LEAST_RATE: u64 = 50_000;
 const DIALER: NonZeroU32 = NonZeroU32::MIN;
 const LISTENER: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
@@ -44,17 +53,22 @@ impl Scenario for Transfer {
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut luck = run.simulation.draw_seed("pair").public_stream();
-        let options = Options {
+        let mut options = Options {
             streams: 1 + (luck.next_u64() % 4) as usize,
-            bytes: 1 + ((luck.next_u64() % 100_000) >> (luck.next_u64() % 8)),
+            bytes: 1,
             provider: run.plan.crypto.provider(),
             is_checked: true,
         };
+        // In one seed of four a stream carries more than its window, which must be granted again and again.
+        let most = if luck.next_u64().is_multiple_of(4) { MANY / options.streams as u64 } else { FEW };
+        options.bytes += (luck.next_u64() % most) >> (luck.next_u64() % if most > FEW { 2 } else { 8 });
+        let in_all = options.streams as u64 * options.bytes;
+        let recovery = RECOVERY + Duration::from_secs(ROUNDS * in_all / LEAST_RATE);
         run.simulation.set_max_steps(100_000_000);
         let pair = Pair::start(&run.simulation, &options);
         run.chaos()?;
         let (before, finished) = (pair.rounds(), pair.finished());
-        run.comes("transfers are whole", RECOVERY, || {
+        run.comes("transfers are whole", recovery, || {
             let rounds = pair.rounds() - before;
             let [dialer, listener] = [0, 1].map(|end| (pair.finished()[end] - finished[end]) / options.streams as u64);
             match rounds.min(dialer).min(listener) {
@@ -71,6 +85,9 @@ impl Scenario for Transfer {
         })
     }
 }
+
+/// Bytes that an end of an idle connection may hold on the average.
+const IDLE: usize = 4 * 1024;
 
 /// Peers that keep a connection to one of a few hubs, and mostly say nothing.
 pub(super) struct IdlePeers;
@@ -97,6 +114,7 @@ impl Scenario for IdlePeers {
             length: run.plan.heal,
             provider: run.plan.crypto.provider(),
             is_checked: true,
+            memory: MemoryPool::default(),
         };
         let unmet = |wish: &str, why: String| Err(Failed::Unmet { wish: wish.to_owned(), why });
         if options.peers == 0 {
@@ -110,9 +128,21 @@ impl Scenario for IdlePeers {
             hellos if hellos == options.peers as u64 => {}
             hellos => return unmet("everybody says hello once", format!("{hellos} of {} have", options.peers)),
         }
+        // What has come was taken, and no window is larger than at first.
+        match (options.memory.used(), options.memory.lent()) {
+            (0, 0) => {}
+            (used, lent) => return unmet("idle memory returns", format!("{used} bytes are used, {lent} lent")),
+        }
         run.comes("no task outlives its node", Duration::from_secs(60), || match run.simulation.live_tasks().len() {
             0 => Ok(()),
             left => Err(format!("{left} are left")),
-        })
+        })?;
+        match (crowd.outcome().held, 2 * options.peers * IDLE) {
+            (0, _) => unmet("idle connections are looked at", "none was".to_owned()),
+            (held, most) if held > most => {
+                unmet("idle connections hold little", format!("{held} bytes, and at most {most} are allowed"))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -8,12 +8,12 @@ use std::{
 use septa_core::{
     ConnectionId, Instant, PeerId,
     connection::{CloseReason, ProtocolError, codes::connection as codes},
-    node::{Event, PeerState},
+    node::{Event, LimitName, PeerState},
     noise,
 };
 use septa_driver::node::Subscription;
 
-use super::party::Member;
+use super::{party::Member, sights};
 use crate::Journal;
 
 const ONE_CLOSED: &str = "exactly one Closed for each connection";
@@ -32,6 +32,7 @@ pub(super) async fn watch(
     let mut told = Told::default();
     while let Some(event) = events.next().await {
         note(journal, &event);
+        note_sight(member, &event);
         on_event(member, &event);
         let now = node.runtime().now();
         let was_right = match &event {
@@ -40,8 +41,9 @@ pub(super) async fn watch(
                 told.open(*connection, now)
             }
             Event::Closed { connection, was_open, peer, reason, .. } => {
-                if let (Some(since), Some(peer)) = (told.open.get(connection), peer) {
-                    judge(member, peer, reason, now.saturating_duration_since(*since));
+                if let Some(peer) = peer {
+                    let since = told.open.get(connection);
+                    judge(member, peer, reason, since.map(|since| now.saturating_duration_since(*since)));
                 }
                 told.close(*connection, *was_open)
             }
@@ -85,19 +87,21 @@ impl Told {
     }
 }
 
-/// Whether a connection that was open for so long may have ended so.
-fn judge(member: &Member, peer: &PeerId, reason: &CloseReason, lasted: Duration) {
+/// Whether a connection that was open for so long, if it was, may have ended so.
+fn judge(member: &Member, peer: &PeerId, reason: &CloseReason, lasted: Option<Duration>) {
     let invariant = match reason {
         CloseReason::Protocol(error) if member.knows(peer) && is_unjust(error, member.is_tampered()) => ACCUSED,
         CloseReason::Remote { code: codes::SUPPLANTED }
-            if member.node.peer_id() > *peer && member.is_punctual() && lasted < member.half_of_settling() =>
+            if member.node.peer_id() > *peer
+                && member.is_punctual()
+                && lasted.is_some_and(|lasted| lasted < member.half_of_settling()) =>
         {
             DECIDES
         }
-        _ if member.is_well() && member.is_there(peer) => LASTING,
+        _ if lasted.is_some() && member.is_well() && member.is_there(peer) => LASTING,
         _ => return,
     };
-    member.referee().blame(invariant, format!("{} has lost {peer}: {reason}", member.node.peer_id()));
+    member.referee().blame(invariant, format!("{} has lost {peer} behind {lasted:?}: {reason}", member.node.peer_id()));
 }
 
 /// Two wait for the end of the connection and must both hear of it: their tasks are not to outlive the node.
@@ -109,9 +113,24 @@ fn set_witnesses(member: &Member, peer: &PeerId) {
     }
 }
 
+fn note_sight(member: &Member, event: &Event) {
+    match event {
+        Event::Closed { was_open: true, reason: CloseReason::KeepAliveTimeout | CloseReason::WriteStall, .. } => {
+            member.saw(sights::SILENT);
+        }
+        Event::Closed { was_open: true, reason: CloseReason::Remote { code: codes::SUPPLANTED }, .. } => {
+            member.saw(sights::SUPPLANTED);
+        }
+        Event::LimitReached { name: LimitName::Connections | LimitName::Inbound | LimitName::PendingInbound } => {
+            member.saw(sights::LIMIT);
+        }
+        _ => {}
+    }
+}
+
 /// Of nodes that keep the rules. Noise lets nothing pass that was changed; and at the address of a node that has come back
 /// as another one, its peers find somebody else.
-fn is_unjust(error: &ProtocolError, is_tampered: bool) -> bool {
+pub(super) fn is_unjust(error: &ProtocolError, is_tampered: bool) -> bool {
     match error {
         ProtocolError::Yamux(_) => true,
         ProtocolError::Noise(noise::Error::WrongPeer { .. }) => false,

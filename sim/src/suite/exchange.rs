@@ -6,12 +6,9 @@
 //! acceptor  <- how many bytes came (8 bytes); end
 //! ```
 
-use std::time::Duration;
-
 use septa_core::ProtocolId;
-use septa_driver::{OpenStreamError, ReadError, Stream, WriteError, node::OpenError, runtime::Runtime};
+use septa_driver::{OpenStreamError, ReadError, Stream, WriteError, node::OpenError};
 
-use super::waiting::sleep;
 use crate::Referee;
 
 pub(super) const EXCHANGE: ProtocolId = ProtocolId::from_static("/septa/sim/exchange/1");
@@ -77,11 +74,10 @@ pub(super) struct Received {
     length: u64,
 }
 
-/// Takes what one [`send`] sends, with a pause behind each piece.
-pub(super) async fn receive(
+/// Takes what one [`send`] sends, and pauses behind each piece.
+pub(super) async fn receive<F: Future<Output = ()>>(
     stream: &mut Stream,
-    runtime: &dyn Runtime,
-    pause: Duration,
+    pause: impl Fn() -> F,
     referee: &Referee,
 ) -> Result<Received, Interrupted> {
     let mut head = Vec::with_capacity(16);
@@ -94,9 +90,7 @@ pub(super) async fn receive(
             verify(key, length, received, body, referee);
             received += body.len() as u64;
         }
-        if !pause.is_zero() {
-            sleep(runtime, pause).await;
-        }
+        pause().await;
     }
     match read_head(&head) {
         Some((key, length)) if received == length => Ok(Received { key, length }),

@@ -64,7 +64,7 @@ impl Flows {
         place.into_iter().for_each(|place| *place = if is_sent { Fate::Sent } else { Fate::NotSent });
     }
 
-    /// A message came to `to`, which lives for the `life`-th time.
+    /// A message came to `to`, which lives for the `life`-th time. True if others of its flow came on another connection.
     pub(super) fn receive(
         &mut self,
         (to, life): (PeerId, u32),
@@ -72,16 +72,20 @@ impl Flows {
         epoch: Epoch,
         body: &[u8],
         referee: &Referee,
-    ) {
+    ) -> bool {
         let Some((id, number)) = read(body, to) else {
-            return referee.blame(CONTENT, format!("{} bytes from {from} to {to}", body.len()));
+            referee.blame(CONTENT, format!("{} bytes from {from} to {to}", body.len()));
+            return false;
         };
         let Some(flow) = self.0.get_mut(&id).filter(|flow| flow.from == from && number < flow.fates.len()) else {
-            return referee.blame(CONTENT, format!("number {number} of {id:?} came from {from}"));
+            referee.blame(CONTENT, format!("number {number} of {id:?} came from {from}"));
+            return false;
         };
+        let is_new = flow.epoch.is_some_and(|before| before != (life, epoch));
         if let Err((invariant, why)) = flow.receive(number, (life, epoch)) {
             referee.blame(invariant, format!("number {number} of {id:?} in epoch {epoch}: {why}"));
         }
+        is_new
     }
 
     /// The sender was told that a message is lost.

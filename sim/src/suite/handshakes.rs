@@ -16,7 +16,7 @@ use septa_driver::{Connection, node::InboundStream};
 
 use super::{
     party::{Member, Options, Party, draw, lock},
-    setup,
+    setup, sights,
     waiting::within,
 };
 use crate::{
@@ -26,6 +26,8 @@ use crate::{
 
 const BOTH: &str = "nothing flows before both applications have accepted each other";
 const REJECTED: &str = "who is rejected hears the code that was said";
+const HEARD: &str = "who is rejected hears of it";
+const ENDS_SO: &str = "a connection ends so as its application says";
 const COOLDOWN: &str = "who failed the handshake stays away for a while";
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -55,6 +57,10 @@ impl Scenario for HandshakeRaces {
         )
     }
 
+    fn sights(&self) -> &'static [&'static str] {
+        &[sights::REJECTED]
+    }
+
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut options = Options::new(setup::all_pairs(run.nodes).collect());
         options.connection.handshake = HandshakeMode::Application { timeout: HANDSHAKE };
@@ -81,8 +87,8 @@ impl Scenario for HandshakeRaces {
 #[derive(Default)]
 struct Register {
     accepted: BTreeSet<u64>,
-    /// With which code somebody has rejected the other end of a connection.
-    rejected: BTreeMap<([u8; 32], PeerId), u8>,
+    /// With which code and words somebody has rejected the other end of a connection.
+    rejected: BTreeMap<([u8; 32], PeerId), (u8, &'static str)>,
     /// Until when a life of a node stays away from a peer.
     cooling: BTreeMap<(usize, u32, PeerId), Instant>,
     /// The tokens of both ends, own first.
@@ -151,7 +157,7 @@ async fn meet(
     match manner {
         Manner::Silent => return,
         Manner::Leaves => return connection.close(0),
-        Manner::Rejects => return reject(&register, &member, &connection, 7, "no"),
+        Manner::Rejects => return reject(&register, &member, &connection, (7, "no")).await,
         Manner::Slow => member.sleep(Duration::from_millis(4500 + draw(&mut luck, 600))).await,
         Manner::Polite | Manner::Talks | Manner::ChangesItsMind => {}
     }
@@ -168,7 +174,7 @@ async fn meet(
     lock(&register).accepted.insert(token);
     if manner == Manner::ChangesItsMind {
         let _ = within(&**member.node.runtime(), Duration::ZERO, connection.finalize()).await;
-        return reject(&register, &member, &connection, 8, "after all");
+        return reject(&register, &member, &connection, (8, "after all")).await;
     }
     match connection.finalize().await {
         Ok(()) if !lock(&register).accepted.contains(&other) => {
@@ -180,26 +186,52 @@ async fn meet(
     }
 }
 
-fn reject(register: &Mutex<Register>, member: &Member, connection: &Connection, code: u8, reason: &str) {
+/// Whatever happens to the connection from then on, this is why it ends.
+async fn reject(register: &Mutex<Register>, member: &Member, connection: &Connection, words: (u8, &'static str)) {
     let binding = connection.channel_binding();
-    if connection.reject(code, reason).is_ok()
-        && let Some(binding) = binding
-    {
-        lock(register).rejected.insert((binding, member.node.peer_id()), code);
+    if connection.reject(words.0, words.1).is_err() {
+        return;
     }
+    if let Some(binding) = binding {
+        lock(register).rejected.insert((binding, member.node.peer_id()), words);
+    }
+    let reason = connection.closed().await;
+    if reason != (CloseReason::HandshakeRejected { by: RejectedBy::Local, code: words.0 }) {
+        let why = format!("node {} rejects {} with {words:?}: {reason}", member.place + 1, connection.peer_id());
+        member.referee().blame(ENDS_SO, why);
+    }
+}
+
+/// It had no reason of its own to end the connection.
+fn is_of_peer(reason: &CloseReason) -> bool {
+    use CloseReason::{DeniedByRemote, Eof, HandshakeRefused, Io, KeepAliveTimeout, Remote, Truncated, WriteStall};
+    matches!(
+        reason,
+        DeniedByRemote | Eof | HandshakeRefused(_) | Io | KeepAliveTimeout | Remote { .. } | Truncated | WriteStall
+    )
 }
 
 /// If the handshake is to blame for the end of the connection, there is none for as long as it is said.
 async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: Connection) {
     let (own, peer, binding) = (member.node.peer_id(), connection.peer_id(), connection.channel_binding());
     let reason = connection.closed().await;
+    let said_by = |who| binding.and_then(|binding| lock(&register).rejected.get(&(binding, who)).copied());
     if let CloseReason::HandshakeRejected { by, code } = reason {
+        member.saw(sights::REJECTED);
         let who = if by == RejectedBy::Local { own } else { peer };
-        let said = binding.and_then(|binding| lock(&register).rejected.get(&(binding, who)).copied());
-        if said != Some(code) {
-            let why = format!("node {} hears of {code} by {who}, who has said {said:?}", member.place + 1);
+        let heard = connection.rejection().map(|heard| (heard.code, heard.by, heard.reason));
+        let said = said_by(who);
+        if said.map(|(code, words)| (code, by, words.into())) != heard || said.is_none_or(|said| said.0 != code) {
+            let why = format!("node {} hears {heard:?} by {who}, who has said {said:?}: {reason}", member.place + 1);
             member.referee().blame(REJECTED, why);
         }
+    } else if is_of_peer(&reason)
+        && let Some(said) = said_by(peer)
+        && let Some(place) = member.partners().into_iter().find(|place| member.peer_at(*place) == Some(peer))
+        && member.is_undisturbed(place)
+    {
+        let why = format!("node {} hears {reason}, and {peer} has said {said:?}", member.place + 1);
+        member.referee().blame(HEARD, why);
     }
     let is_to_blame = matches!(
         reason,

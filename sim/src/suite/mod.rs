@@ -14,6 +14,7 @@ mod networks;
 mod party;
 mod requests;
 mod setup;
+mod sights;
 mod waiting;
 
 use crate::Scenario;

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use septa_core::yamux::{MemoryLimits, MemoryPool};
+use septa_core::{
+    connection::TRANSMIT_BUFFER,
+    yamux::{KeepAlive, MemoryLimits, MemoryPool},
+};
 
 use super::{
     bans,
     party::{Options, Party},
-    setup,
+    setup, sights,
 };
 use crate::{
-    Failed, Menu, Run, Scenario,
+    Failed, LinkOptions, Menu, Run, Scenario,
     plan::{
         DialFault, Fault,
         FaultKind::{self, *},
@@ -20,6 +23,8 @@ use crate::{
 
 /// Longer than any run.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often whoever is impatient asks for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(2);
 /// Less than the windows of some streams would like to grow by. What they promise at first fits.
 const LITTLE_MEMORY: MemoryLimits = MemoryLimits { window_loans: 512 * 1024, hard_cap: 32 * 1024 * 1024 };
 
@@ -32,6 +37,7 @@ const USUAL: Network = Network {
     most: 0,
     length: Duration::from_secs(40),
     adapt: |_, _| {},
+    sights: &[],
     behind_chaos: |_| Ok(()),
     at_rest: |_| Ok(()),
 };
@@ -47,7 +53,12 @@ const NETWORKS: [Network; 8] = [
         adapt: |options, _| {
             options.exchange_every = Duration::from_secs(2);
             options.exchange_bytes = 20_000;
+            // Four are wanted, two of them by others, who come at once.
+            let config = &mut options.config;
+            (config.max_connections, config.max_inbound, config.max_pending_inbound) = (5, 3, 1);
+            (config.high_watermark, config.low_watermark) = (5, 5);
         },
+        sights: &[sights::LIMIT],
         ..USUAL
     },
     Network {
@@ -56,11 +67,13 @@ const NETWORKS: [Network; 8] = [
         faults: &[Partition, Stall],
         most: 8,
         // Some fill a window more than once.
-        adapt: |options, _| {
+        adapt: |options, run| {
             options.exchange_every = Duration::from_secs(2);
             options.exchange_bytes = 600_000;
             options.connection.yamux.memory = MemoryPool::new(LITTLE_MEMORY);
+            lose_patience(options, run.plan.link);
         },
+        sights: &[sights::SILENT],
         ..USUAL
     },
     Network {
@@ -68,11 +81,12 @@ const NETWORKS: [Network; 8] = [
         nodes: 4,
         faults: &[Reset, Fin, Stall, DialHanging],
         most: 16,
-        adapt: |options, nodes| {
+        adapt: |options, run| {
             options.exchange_every = Duration::from_millis(100);
             options.exchange_bytes = 10_000;
-            leave_little_room(options, nodes);
+            leave_little_room(options, run);
         },
+        sights: &[sights::SUPPLANTED, sights::LIMIT],
         ..USUAL
     },
     Network {
@@ -84,15 +98,25 @@ const NETWORKS: [Network; 8] = [
             options.exchange_bytes = 500_000;
             options.connection.yamux.memory = MemoryPool::new(LITTLE_MEMORY);
         },
+        sights: &[sights::UNREAD],
         ..USUAL
     },
-    Network { name: "restart", nodes: 4, faults: &[Crash, DialRefused], most: 8, adapt: leave_little_room, ..USUAL },
+    Network {
+        name: "restart",
+        nodes: 4,
+        faults: &[Crash, DialRefused],
+        most: 8,
+        adapt: leave_little_room,
+        sights: &[sights::SAME, sights::OTHER, sights::LIMIT],
+        ..USUAL
+    },
     Network { name: "nat", nodes: 4, faults: &[Nat, Reset], most: 4, behind_chaos: meet_behind_nat, ..USUAL },
     Network {
         name: "clock-trouble",
         faults: &[ClockPause, CalendarJump, ClockDrift, LateTimers, SpuriousWakes, Crash],
         most: 5,
         adapt: |options, _| bans::begin(options),
+        sights: &[sights::UNBANNED],
         at_rest: bans::are_over,
         ..USUAL
     },
@@ -142,8 +166,9 @@ struct Network {
     faults: &'static [FaultKind],
     most: u32,
     length: Duration,
-    /// Changes the options for so many nodes.
-    adapt: fn(&mut Options, u32),
+    /// Changes the options for a run.
+    adapt: fn(&mut Options, &Run<'_>),
+    sights: &'static [&'static str],
     /// Strikes once more, when everything must come right.
     behind_chaos: fn(&Run<'_>) -> Result<(), Failed>,
     /// What else must be so when everything rests.
@@ -163,9 +188,13 @@ impl Scenario for Network {
         setup::menu(nodes, self.shape.wishes(nodes), self.faults, self.most, self.length)
     }
 
+    fn sights(&self) -> &'static [&'static str] {
+        self.sights
+    }
+
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut options = Options::new(self.shape.wishes(run.nodes));
-        (self.adapt)(&mut options, run.nodes);
+        (self.adapt)(&mut options, run);
         run.simulation.set_max_steps(100_000_000);
         let party = Party::start(run, options);
         run.chaos()?;
@@ -177,9 +206,25 @@ impl Scenario for Network {
     }
 }
 
+/// Whoever is silent for longer than the link explains is given up: the longest faults outlast that.
+fn lose_patience(options: &mut Options, link: LinkOptions) {
+    let timeout = Duration::from_secs(2) + 3 * longest_way(link);
+    options.connection.yamux.keep_alive = Some(KeepAlive { interval: PING_EVERY, timeout });
+    options.connection.write_stall_timeout = timeout;
+}
+
+/// How long what is said now takes to arrive at most: behind all that the link and its writer hold.
+fn longest_way(link: LinkOptions) -> Duration {
+    let held = link.capacity.saturating_add(TRANSMIT_BUFFER) as f64;
+    let line = link.bandwidth.map_or(0.0, |bandwidth| held / bandwidth as f64);
+    // One capacity for each latency.
+    let latency = link.latency + link.jitter;
+    latency.mul_f64(1.0 + TRANSMIT_BUFFER as f64 / link.capacity as f64) + Duration::from_secs_f64(line)
+}
+
 /// Hardly more connections and dials than are wanted.
-fn leave_little_room(options: &mut Options, nodes: u32) {
-    let (config, nodes) = (&mut options.config, nodes as usize);
+fn leave_little_room(options: &mut Options, run: &Run<'_>) {
+    let (config, nodes) = (&mut options.config, run.nodes as usize);
     (config.max_connections, config.high_watermark, config.low_watermark) = (nodes, nodes, nodes);
     (config.max_inbound, config.max_pending_inbound) = (nodes - 1, 2);
     (config.max_dials, config.max_dials_per_peer, config.max_per_peer) = (2, 1, 2);

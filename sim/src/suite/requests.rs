@@ -176,13 +176,15 @@ impl Office {
 impl Desk {
     fn within_limits(&self) -> Result<(), String> {
         let (options, config) = (&self.options, &self.options.config);
-        let mut waiting = 0;
-        for peer in self.member.partners().into_iter().filter_map(|place| self.member.peer_at(place)) {
+        let (mut waiting, mut all_streams) = (0, 0);
+        // What has come from those who are gone counts, too.
+        for peer in self.member.everybody() {
             let asks = self.requests.stats(&peer).unwrap_or_default();
             let answers = self.requests.answering_stats(&peer).unwrap_or_default();
             waiting += answers.waiting;
             // Each connection has one. A lost one may be gone before its stream is.
             let streams = self.member.node.peer_info(&peer).map_or(1, |info| info.connections.len().max(1));
+            all_streams += streams;
             let (high_messages, high_bytes) = (config.watermarks.high_messages, config.watermarks.high_bytes);
             self.within(&[
                 ("pending", asks.pending, config.max_pending),
@@ -197,9 +199,10 @@ impl Desk {
             ])?;
         }
         let in_all = options.max_received_bytes_in_all.div_ceil(label::LEN);
+        let in_all = in_all + if self.mode == Mode::Multiplexed { all_streams * self.most_held() } else { 0 };
         self.within(&[
             ("answering in all", self.requests.answering(), options.max_answering_in_all),
-            ("waiting in all", waiting, if self.mode == Mode::Exchange { in_all } else { usize::MAX }),
+            ("waiting in all", waiting, in_all),
         ])
     }
 
@@ -208,11 +211,16 @@ impl Desk {
     fn most_waiting(&self, streams: usize) -> usize {
         let (options, config) = (&self.options, &self.options.config);
         let received = config.max_answering.min(options.max_received_bytes.div_ceil(label::LEN));
-        let held = config.max_held.min(config.max_held_bytes.div_ceil(label::LEN));
         match self.mode {
-            Mode::Multiplexed => streams * (received + held),
+            Mode::Multiplexed => streams * (received + self.most_held()),
             Mode::Exchange => received,
         }
+    }
+
+    /// How many requests each stream holds back, behind what may wait.
+    fn most_held(&self) -> usize {
+        let config = &self.options.config;
+        config.max_held.min(config.max_held_bytes.div_ceil(label::LEN))
     }
 
     fn within(&self, counts: &[(&str, usize, usize)]) -> Result<(), String> {

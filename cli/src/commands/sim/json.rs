@@ -23,6 +23,7 @@ pub(super) fn seed(outcome: &Outcome, real: Duration) -> Value {
         "connections": outcome.stats.connections,
         "virtual_seconds": outcome.took.as_secs_f64(),
         "faults": faults,
+        "seen": outcome.seen,
         "timing": { "seconds": real.as_secs_f64() },
     })
 }
@@ -43,4 +44,9 @@ pub(super) fn shrunk(found: &Found) -> Value {
 /// The kinds of faults that were declared and never changed anything.
 pub(super) fn idle(scenario: &str, kinds: &[String]) -> Value {
     json!({ "scenario": scenario, "never_fired": kinds })
+}
+
+/// What no run has met, though the scenario is about it.
+pub(super) fn unseen(scenario: &str, sights: &[&str]) -> Value {
+    json!({ "scenario": scenario, "never_seen": sights })
 }

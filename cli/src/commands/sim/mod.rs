@@ -13,7 +13,11 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use septa_sim::{Campaign, Failure as Found, Outcome, Scenario, Summary, plan::Plan, play, play_recorded, suite};
+use septa_sim::{
+    Campaign, Failure as Found, Outcome, Scenario, Summary,
+    plan::{FaultKind, Plan},
+    play, play_recorded, suite,
+};
 use serde_json::json;
 
 use self::summary::{Row, Table};
@@ -64,17 +68,15 @@ fn play_all(scenarios: &[Box<dyn Scenario>], args: &SimArgs, output: Output) -> 
         }
         let share = deadline.map(|deadline| now + share(deadline - now, scenarios.len() - place));
         let Played { row, found, first } = campaign(scenario, args, share, output);
-        let idle = row.summary.never_fired();
+        let (idle, unseen) = (row.summary.never_fired(), row.summary.never_seen());
         if let Some(found) = found {
             failed.push(scenario.name());
             report_failure(&found, args, first_failure.is_none(), output)?;
             let command = replay_command(&found, args, first_failure.is_none());
             first_failure.get_or_insert(Shown { scenario, plan: found.smallest.plan, command });
-        } else if !idle.is_empty() {
+        } else if !idle.is_empty() || !unseen.is_empty() {
             failed.push(scenario.name());
-            let kinds: Vec<String> = idle.iter().map(ToString::to_string).collect();
-            output.note(format_args!("{}: these faults never changed anything: {}", scenario.name(), kinds.join(", ")));
-            output.json_only(|| json::idle(scenario.name(), &kinds));
+            tell_untested(scenario.name(), &idle, &unseen, output);
         }
         if let Some(plan) = first.filter(|_| first_run.is_none()) {
             let command = seed_command(&plan);
@@ -182,6 +184,19 @@ fn replay(args: &SimArgs, plan_file: &Path, output: Output) -> Result<(), Failur
     match &outcome.result {
         Ok(()) => Ok(()),
         Err(failed) => Err(Failure::new(failed, "the plan replays it as often as you like")),
+    }
+}
+
+/// Tells of the faults that never changed anything, and of what no run has met.
+fn tell_untested(name: &str, idle: &[FaultKind], unseen: &[&str], output: Output) {
+    if !idle.is_empty() {
+        let kinds: Vec<String> = idle.iter().map(ToString::to_string).collect();
+        output.note(format_args!("{name}: these faults never changed anything: {}", kinds.join(", ")));
+        output.json_only(|| json::idle(name, &kinds));
+    }
+    if !unseen.is_empty() {
+        output.note(format_args!("{name}: no run has met this: {}", unseen.join(", ")));
+        output.json_only(|| json::unseen(name, unseen));
     }
 }
 

@@ -36,6 +36,8 @@ const EMPTY: Fate = Fate::Violation(&[Violation::EmptyFrameFlood]);
 const RAPID: Fate = Fate::Violation(&[Violation::RapidReset]);
 // Some records are taken before the answers to the first leave.
 const PINGS: Fate = Fate::Violation(&[Violation::PingFlood, Violation::EmptyFrameFlood]);
+// The same with resets.
+const REFUSED: Fate = Fate::Violation(&[Violation::EmptyFrameFlood, Violation::RapidReset]);
 
 const fn attack(name: &'static str, fate: Fate, flood: &'static Flood) -> Attack {
     Attack { name, act: Act::Flood(flood), fate }
@@ -70,7 +72,7 @@ pub(super) const FLOODS: &[Attack] = &[
         RAPID,
         &Flood { frames: &[window(SYN, Each(0), 0)], at_once: 500, ..FLOOD },
     ),
-    attack("streams that are refused", EMPTY, &Flood { frames: &[window(SYN, Each(0), 0)], ..FLOOD }),
+    attack("streams that are refused", REFUSED, &Flood { frames: &[window(SYN, Each(0), 0)], ..FLOOD }),
     attack(
         "a few streams too many",
         Fate::Served(&[Word { kind: WINDOW, flags: RST, stream: None, length: RESOURCE_LIMIT, times: Times::Often }]),

@@ -24,7 +24,7 @@ const AT_ONCE: Duration = Duration::from_secs(15);
 /// How long anybody else may whom nothing good comes of: as long as a write may take, and a while.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long behind the end of a connection its victim may take to say why: as long as it lingers, and a while.
-const LAST_WORD: Duration = Duration::from_secs(3);
+pub(super) const LAST_WORD: Duration = Duration::from_secs(3);
 /// Bytes of the longest exchange that shows that somebody is served. One window holds them, and what precedes them.
 const LONGEST: u64 = 200_000;
 
@@ -49,7 +49,6 @@ struct Seen {
 
 impl Strike<'_> {
     pub(super) async fn run(self, socket: Socket, note: &(dyn Fn(&str) + Send + Sync)) {
-        let _going_on = self.siege.begin();
         note(&self.to_string());
         self.siege.forget_reasons(self.victim, self.identity.peer_id());
         let mut wire = Wire::new(socket, self.role(), self.runtime.seed().public_stream());

@@ -6,7 +6,7 @@ use crate::{Simulation, plan::Plan};
 fn play(length: u64) -> Tally {
     let mut plan = Plan::calm(3);
     plan.heal = Duration::from_secs(length);
-    let run = Run { simulation: Simulation::of_plan(&plan), plan: &plan, nodes: 3 };
+    let run = Run::new(Simulation::of_plan(&plan), &plan, 3, &[]);
     besiege(&run).unwrap()
 }
 

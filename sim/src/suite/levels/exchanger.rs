@@ -4,18 +4,19 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use septa_core::{
-    Connection, ConnectionId, PeerId, SeedStream,
-    connection::{CloseReason, Event, ProtocolError, ReadError, StreamId, WriteError},
-    node::{self, Intent},
+    Connection, ConnectionId, Multiaddr, PeerId, SeedStream,
+    connection::{CloseReason, Event, ReadError, StreamId, WriteError},
+    node::{self, Intent, PeerInfo},
 };
 
 use super::super::{
+    events::is_unjust,
     exchange::{self, EXCHANGE},
     party::{addr, draw_length, lock},
 };
@@ -34,13 +35,27 @@ const MOST: u64 = 50_000;
 pub(super) struct Board {
     /// Who lives at each place of the party.
     pub(super) members: Mutex<BTreeMap<usize, PeerId>>,
-    /// Exchanges that ended well: those that the exchanger has begun, and those that it was sent.
-    pub(super) sent: AtomicU64,
-    pub(super) received: AtomicU64,
+    /// Exchanges that ended well, by place: those that the exchanger has begun, and those that it was sent.
+    finished: Mutex<BTreeMap<usize, [u64; 2]>>,
+    /// What the exchanger has to each that it knows: local and remote addresses of connections.
+    connections: Mutex<BTreeMap<PeerId, Vec<(Multiaddr, Multiaddr)>>>,
     /// It begins no more.
     pub(super) is_quiet: AtomicBool,
     /// It shuts down.
     pub(super) is_over: AtomicBool,
+}
+
+impl Board {
+    /// Exchanges with a place that ended well: those that the exchanger has begun, and those that it was sent.
+    pub(super) fn finished(&self, place: usize) -> [u64; 2] {
+        lock(&self.finished).get(&place).copied().unwrap_or_default()
+    }
+
+    /// What connections the exchanger has to a peer, and to how many peers it has any.
+    pub(super) fn connections(&self, peer: &PeerId) -> (Vec<(Multiaddr, Multiaddr)>, usize) {
+        let all = lock(&self.connections);
+        (all.get(peer).cloned().unwrap_or_default(), all.values().filter(|to_one| !to_one.is_empty()).count())
+    }
 }
 
 pub(super) struct Exchanger {
@@ -50,6 +65,8 @@ pub(super) struct Exchanger {
     /// Whom it keeps a connection to, by place.
     pub(super) known: BTreeMap<usize, PeerId>,
     pub(super) streams: BTreeMap<(ConnectionId, StreamId), Half>,
+    /// Bytes are changed on their way.
+    pub(super) is_tampered: bool,
 }
 
 /// What is left to do on a stream.
@@ -140,8 +157,13 @@ impl Exchanger {
             Step::Blocked => return,
             Step::Lost => {}
             Step::Done => {
-                let count = if let Half::Sending { .. } = half { &self.board.sent } else { &self.board.received };
-                count.fetch_add(1, Ordering::Relaxed);
+                let way = usize::from(matches!(half, Half::Receiving { .. }));
+                let peer = connection.peer();
+                let place = self.known.iter().find(|(_, known)| Some(**known) == peer).map(|(place, _)| *place);
+                // Whoever is not known any more has come back as somebody else.
+                if let Some(place) = place {
+                    lock(&self.board.finished).entry(place).or_default()[way] += 1;
+                }
             }
         }
         connection.stream(stream).release();
@@ -165,6 +187,13 @@ impl Exchanger {
         }
     }
 
+    fn tell_connections(&self, cx: &mut Context<'_>) {
+        let snapshot = cx.node().debug_snapshot();
+        let addrs =
+            |peer: &PeerInfo| peer.connections.iter().map(|one| (one.local.clone(), one.remote.clone())).collect();
+        *lock(&self.board.connections) = snapshot.peers.iter().map(|peer| (peer.peer, addrs(peer))).collect();
+    }
+
     fn begin(&mut self, cx: &mut Context<'_>) {
         let (now, key) = (cx.now(), self.luck.next_u64());
         let ids = cx.connections();
@@ -182,7 +211,8 @@ impl Application for Exchanger {
     }
 
     fn node_event(&mut self, cx: &mut Context<'_>, event: node::Event) {
-        if let node::Event::Closed { peer, reason: CloseReason::Protocol(broken @ ProtocolError::Yamux(_)), .. } = event
+        if let node::Event::Closed { peer, reason: CloseReason::Protocol(broken), .. } = event
+            && is_unjust(&broken, self.is_tampered)
         {
             cx.report(format!("{peer:?} is accused of breaking a rule: {broken}"));
         }
@@ -212,6 +242,7 @@ impl Application for Exchanger {
         }
         cx.set_timer(Some(cx.now().saturating_add(EVERY)));
         self.look_around(cx);
+        self.tell_connections(cx);
         if !self.board.is_quiet.load(Ordering::Relaxed) {
             self.begin(cx);
         }

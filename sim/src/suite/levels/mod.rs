@@ -24,7 +24,10 @@ use crate::{
     Failed, Menu, Run, Scenario,
     direct::{Direct, Setup},
     network::ip_of,
-    plan::FaultKind::{Crash, DialRefused, Fin, Flip, Partition, Reset, Stall},
+    plan::{
+        Fault,
+        FaultKind::{Crash, DialRefused, Fin, Flip, Partition, Reset, Stall},
+    },
 };
 
 /// Nodes of a driver, and behind them one more host with a node that is driven directly. Each wants a connection to
@@ -54,7 +57,7 @@ impl Scenario for BothLevels {
         let (board, host) = (Arc::new(Board::default()), run.nodes + 1);
         let addr = SocketAddr::new(ip_of(host, false), PORT);
         let options = options(run.nodes, &board, (peer, addr));
-        let (bound, referee) = (options.reconnect_bound(true), run.simulation.referee());
+        let (bound, referee) = (options.reconnect_bound(true, true), run.simulation.referee());
         let direct = Direct::checked();
         let blames = referee.clone();
         direct.on_violation(move |violation| {
@@ -72,25 +75,30 @@ impl Scenario for BothLevels {
             luck: seed.public_stream(),
             known: BTreeMap::new(),
             streams: BTreeMap::new(),
+            is_tampered: run.plan.faults.iter().any(|timed| matches!(timed.fault, Fault::Tamper { .. })),
         };
         let party = Party::start(run, options);
+        party.trust(peer);
         run.simulation.set_max_steps(100_000_000);
         let machine = run.simulation.host("driven directly");
         let started = direct.start(&machine, setup, exchanger);
         started.map_err(|error| Failed::Unmet { wish: "the node can be made".to_owned(), why: error.to_string() })?;
         run.chaos()?;
         party.come_together()?;
-        run.comes("one connection between levels", bound, || {
-            (0..run.nodes as usize).try_for_each(|place| is_settled(&party, place, &peer))
-        })?;
-        let count = || [&board.sent, &board.received].map(|count| count.load(Ordering::Relaxed));
+        run.comes("one connection between levels", bound, || are_settled(&party, &board, &peer))?;
+        let count = || (0..run.nodes as usize).map(|place| board.finished(place)).collect::<Vec<_>>();
         let before = count();
         run.comes("exchanges between levels end well", bound, || {
             let now = count();
-            if (0..2).all(|way| now[way] > before[way] + 2) { Ok(()) } else { Err(format!("{before:?}, {now:?}")) }
+            let moves_on = |(before, now): (&[u64; 2], &[u64; 2])| (0..2).all(|way| now[way] > before[way] + 2);
+            if before.iter().zip(&now).all(moves_on) { Ok(()) } else { Err(format!("{before:?}, {now:?}")) }
         })?;
         board.is_quiet.store(true, Ordering::Relaxed);
         party.come_to_rest()?;
+        are_settled(&party, &board, &peer).map_err(|why| {
+            let wish = "one connection between levels after settling".to_owned();
+            Failed::Unmet { wish, why }
+        })?;
         board.is_over.store(true, Ordering::Relaxed);
         let number = setup::number(run.nodes as usize);
         run.comes("no task outlives its node", Duration::from_secs(60), || match run.simulation.tasks_of(number) {
@@ -101,18 +109,28 @@ impl Scenario for BothLevels {
     }
 }
 
-fn is_settled(party: &Party<'_>, place: usize, peer: &PeerId) -> Result<(), String> {
-    let Some(info) = party.node(place).and_then(|node| node.peer_info(peer)) else {
-        return Err(format!("node {} does not know the other level", place + 1));
-    };
-    match (info.state, info.connections.len()) {
-        (PeerState::Established, 1) => Ok(()),
-        (state, connections) => Err(format!("node {}: {state:?}, {connections} connections", place + 1)),
-    }
+/// Both levels have one connection for each node with a driver, and it is the same.
+fn are_settled(party: &Party<'_>, board: &Board, peer: &PeerId) -> Result<(), String> {
+    party.nodes().try_for_each(|node| {
+        let (own, name) = (node.peer_id(), format!("{} and the other level", node.peer_id()));
+        let info = node.peer_info(peer).ok_or_else(|| format!("{name}: it is not known"))?;
+        let ([connection], PeerState::Established) = (&info.connections[..], info.state) else {
+            return Err(format!("{name}: {:?}, {} connections", info.state, info.connections.len()));
+        };
+        match board.connections(&own) {
+            (other, peers) if other == [(connection.remote.clone(), connection.local.clone())] => match peers {
+                peers if peers == party.nodes().count() => Ok(()),
+                peers => Err(format!("the other level has connections to {peers}")),
+            },
+            (other, _) => Err(format!("{name}: {info:?} and {other:?}")),
+        }
+    })
 }
 
 fn options(nodes: u32, board: &Arc<Board>, (peer, addr): (PeerId, SocketAddr)) -> Options {
     let mut options = Options::new(setup::all_pairs(nodes).collect());
+    // The other level.
+    options.guests = 1;
     let board = board.clone();
     options.pastime = Arc::new(move |member| {
         lock(&board.members).insert(member.place, member.node.peer_id());

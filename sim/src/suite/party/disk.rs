@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use septa_core::{
     Instant, PeerId,
-    node::{BanPhase, BanSubject, Intent, KnownPeer, Restored, Snapshot, WallTime},
+    node::{BanPhase, BanRecord, BanSubject, Intent, KnownPeer, Restored, Snapshot, WallTime},
 };
 use septa_driver::{
     Node,
@@ -17,7 +18,11 @@ use septa_driver::{
 use super::{Shared, lock};
 
 const KEPT: &str = "what was stored is there behind a restart";
+const STORED: &str = "what a node was told long ago is stored";
 const TAKEN_UP: &str = "a node takes up what it has stored";
+
+/// A node stores within 5 s what it is told; clocks may be late, and it does not store and hear in the same moment.
+const STORING: Duration = Duration::from_secs(9);
 
 /// What is on the disk of somebody.
 #[derive(Default)]
@@ -25,6 +30,53 @@ pub(super) struct Kept {
     whole: Option<Snapshot>,
     /// What may be there instead, or half of it: the store of it was torn.
     torn: Option<Snapshot>,
+    told: Told,
+}
+
+/// What the owner of a disk was told in its life, by its own clock.
+#[derive(Default)]
+struct Told {
+    /// To whom it is to keep a connection, and since when.
+    peers: BTreeMap<PeerId, Instant>,
+    /// Since when a ban runs, and until when.
+    ban: Option<(Instant, Instant)>,
+    /// When it last was seen alive.
+    alive: Option<Instant>,
+}
+
+impl Kept {
+    /// The owner is to keep a connection to these, and to nobody else any more.
+    pub(super) fn tell_peers(&mut self, peers: impl Iterator<Item = PeerId>, now: Instant) {
+        let before = std::mem::take(&mut self.told.peers);
+        self.told.peers = peers.map(|peer| (peer, before.get(&peer).copied().unwrap_or(now))).collect();
+        self.told.alive = Some(now);
+    }
+
+    /// The owner has a ban until then.
+    pub(super) fn tell_ban(&mut self, now: Instant, ends: Instant) {
+        self.told.ban = Some((now, ends));
+    }
+
+    /// What of it is not in a snapshot that was found when the life was over, though there was time to store it. Of a
+    /// store that was torn nothing can be said.
+    fn missing(&self, found: Option<&Snapshot>) -> Option<String> {
+        let alive = self.told.alive.filter(|_| self.torn.is_none())?;
+        let is_due = |since: Instant| since.saturating_add(STORING) <= alive;
+        let has_peer = |peer: PeerId| {
+            let mut known = found.into_iter().flat_map(|found| &found.peers);
+            known.any(|known| known.peer == peer && known.intent == Intent::Persistent)
+        };
+        let due = self.told.peers.iter().filter(|(_, since)| is_due(**since));
+        if let Some((peer, since)) = due.map(|(peer, since)| (*peer, *since)).find(|(peer, _)| !has_peer(*peer)) {
+            return Some(format!("{peer}, told at {since:?} to one who lived at {alive:?}"));
+        }
+        let runs = |record: &BanRecord| matches!(record.phase, BanPhase::Running { .. });
+        let has_ban = found.is_some_and(|found| found.bans.iter().any(runs));
+        // It may have died a while behind.
+        let ban = self.told.ban.filter(|(since, ends)| is_due(*since) && *ends > alive.saturating_add(STORING));
+        ban.filter(|_| !has_ban)
+            .map(|(since, ends)| format!("a ban from {since:?} to {ends:?}, one lived at {alive:?}"))
+    }
 }
 
 /// The disk of one life.
@@ -85,7 +137,10 @@ impl Storage for Disk {
             self.shared.referee.blame(KEPT, format!("{} finds {loaded:?}", self.owner));
         }
         let whole = if let Loaded::Snapshot(found) = &loaded { Some((**found).clone()) } else { None };
-        *kept = Kept { whole, torn: None };
+        if let Some(missing) = kept.missing(whole.as_ref()) {
+            self.shared.referee.blame(STORED, format!("{} does not find {missing}", self.owner));
+        }
+        *kept = Kept { whole, ..Kept::default() };
         *lock(&self.given) = Some(loaded.clone());
         Ok(loaded)
     }
@@ -95,7 +150,7 @@ impl Storage for Disk {
         let mut all = lock(&self.shared.kept);
         let kept = all.entry(self.owner).or_default();
         match outcome {
-            Ok(()) => *kept = Kept { whole: Some(snapshot.clone()), torn: None },
+            Ok(()) => (kept.whole, kept.torn) = (Some(snapshot.clone()), None),
             Err(_) => kept.torn = Some(snapshot.clone()),
         }
         outcome

@@ -7,11 +7,11 @@ use septa_driver::{Node, node::Config};
 use super::{Shared, lock};
 use crate::Run;
 
-/// A block of received bytes, of which one more may be in hand than the budget has room for.
-const BLOCK: usize = 16 * 1024;
 /// Steps between two looks at all nodes, and for each node between two looks at each of its peers.
 const STEPS: u64 = 500;
 const STEPS_BY_PEER: u64 = 200;
+/// Steps between two looks at the memory, which many streams share.
+const STEPS_BY_MEMORY: u64 = 20;
 
 pub(super) fn watch(run: &Run<'_>, shared: &Arc<Shared>) {
     let (all, limits) = (shared.clone(), shared.options.config.clone());
@@ -25,10 +25,10 @@ pub(super) fn watch(run: &Run<'_>, shared: &Arc<Shared>) {
         move |_| all.nodes().try_for_each(|node| within_limits_of_peers(&node, &limits)),
     );
     let pool = shared.options.connection.yamux.memory.clone();
-    run.simulation.add_invariant("received bytes keep within their budget", STEPS, move |_| {
+    run.simulation.add_invariant("received bytes keep within their budget", STEPS_BY_MEMORY, move |_| {
         let limits = pool.limits();
         match (pool.used(), pool.lent()) {
-            (used, lent) if used <= limits.hard_cap + BLOCK && lent <= limits.window_loans => Ok(()),
+            (used, lent) if used <= limits.hard_cap && lent <= limits.window_loans => Ok(()),
             (used, lent) => Err(format!("{used} bytes used, {lent} lent, with {limits:?}")),
         }
     });

@@ -1,11 +1,11 @@
 //! What must come to be so again when nothing goes wrong any more.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use septa_core::node::PeerState;
 use septa_driver::node::PeerInfo;
 
-use super::{ALONE_KEYS, Party, lock};
+use super::{ALONE_KEYS, Party, lock, other_end};
 use crate::{
     Failed,
     suite::{
@@ -34,16 +34,18 @@ impl Party<'_> {
     /// Those that want each other come to have one connection, and exchanges over it end well.
     pub(in crate::suite) fn come_together(&self) -> Result<(), Failed> {
         self.shared.is_healed.store(true, Ordering::Relaxed);
-        let bound = self.shared.options.reconnect_bound(self.shared.hides_ends);
-        self.run.comes("one connection to each wanted peer", bound, || {
-            self.pairs().try_for_each(|pair| self.is_settled(pair))
-        })?;
+        let bound = self.shared.options.reconnect_bound(self.shared.hides_ends, self.shared.hangs);
+        self.run.comes("one connection to each wanted peer", bound, || self.all_are_settled())?;
         // What was on its way when the last fault ended has come.
         self.exchanges_end_well(bound)?;
         if self.shared.is_tampered {
             // What was changed and has not been looked at is found when the next ping comes.
             self.run.simulation.run_for(PINGED)?;
+        } else if self.shared.hides_ends && self.shared.options.is_impatient() {
+            // The answers that a fault has held up may have come too late.
+            self.run.simulation.run_for(self.shared.options.found_silent())?;
         }
+        self.run.comes("one connection to each wanted peer", bound, || self.all_are_settled())?;
         self.shared.is_well.store(true, Ordering::Relaxed);
         self.exchanges_end_well(bound)
     }
@@ -70,10 +72,15 @@ impl Party<'_> {
             }
         })?;
         self.run.comes("all streams end", Duration::from_secs(60), || self.streams_are_over())?;
+        self.run.comes("no connection is left that nobody wants", Duration::from_secs(60), || {
+            self.nothing_else_is_left()
+        })?;
         // Long enough for a forgotten timer to strike.
         self.run.simulation.run_for(REST)?;
-        let settled = self.pairs().try_for_each(|pair| self.is_settled(pair));
-        settled.map_err(|why| Failed::Unmet { wish: "one connection per peer after settling".to_owned(), why })?;
+        let left = self.nothing_else_is_left();
+        left.map_err(|why| Failed::Unmet { wish: "no connection is made that nobody wants".to_owned(), why })?;
+        self.all_are_settled()
+            .map_err(|why| Failed::Unmet { wish: "one connection per peer after settling".to_owned(), why })?;
         self.memory_returns("idle memory returns", self.shared.options.lasting_streams > 0)?;
         self.exchange_alone()
     }
@@ -121,6 +128,10 @@ impl Party<'_> {
         self.shared.options.wishes.iter().copied()
     }
 
+    fn all_are_settled(&self) -> Result<(), String> {
+        self.pairs().try_for_each(|pair| self.is_settled(pair))
+    }
+
     /// Both ends have one connection, and it is the same.
     fn is_settled(&self, (one, other): (usize, usize)) -> Result<(), String> {
         let names = format!("nodes {} and {}", one + 1, other + 1);
@@ -140,6 +151,18 @@ impl Party<'_> {
         let (a, b) = (a?, b?);
         let (a, b) = (&a.connections[0], &b.connections[0]);
         if (&a.local, &a.remote) == (&b.remote, &b.local) { Ok(()) } else { Err(format!("{names}: two connections")) }
+    }
+
+    /// Each node has a connection to each of its partners and guests, and makes no other one.
+    fn nothing_else_is_left(&self) -> Result<(), String> {
+        for (place, node) in (0..self.hosts.len()).filter_map(|place| Some((place, self.node(place)?))) {
+            let partners: BTreeSet<usize> = self.pairs().filter_map(|pair| other_end(pair, place)).collect();
+            let (stats, wanted) = (node.stats(), partners.len() + self.shared.options.guests);
+            if (stats.connections, stats.pending_inbound, stats.dialing) != (wanted, 0, 0) {
+                return Err(format!("node {} has {} connections of {wanted}: {stats:?}", place + 1, stats.connections));
+            }
+        }
+        Ok(())
     }
 
     fn streams_are_over(&self) -> Result<(), String> {

@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{PeerId, node::KnownPeer};
-use septa_driver::{Node, node::Intent};
+use septa_core::{Instant, PeerId, node::KnownPeer, yamux::INITIAL_WINDOW};
+use septa_driver::{Node, node::Intent, runtime::Runtime};
 
-use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock};
+use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock, other_end};
 use crate::{
     Boot, Referee,
     suite::{
         events,
         exchange::{self, EXCHANGE},
+        setup, sights,
         waiting::{sleep, within},
     },
 };
@@ -52,11 +53,7 @@ impl Member {
     /// The other end of each wish that concerns it.
     fn wishes(&self) -> impl Iterator<Item = usize> {
         let place = self.place;
-        self.shared.options.wishes.iter().filter_map(move |(one, other)| match place {
-            _ if *one == place => Some(*other),
-            _ if *other == place => Some(*one),
-            _ => None,
-        })
+        self.shared.options.wishes.iter().filter_map(move |pair| other_end(*pair, place))
     }
 
     /// Who lives at a place, or did last.
@@ -108,6 +105,28 @@ impl Member {
         &self.shared.referee
     }
 
+    /// A ban runs until then.
+    pub(in crate::suite) fn tell_ban(&self, ends: Instant) {
+        let now = self.node.runtime().now();
+        lock(&self.shared.kept).entry(self.node.peer_id()).or_default().tell_ban(now, ends);
+    }
+
+    /// All who live in the party, or have.
+    pub(in crate::suite) fn everybody(&self) -> Vec<PeerId> {
+        lock(&self.shared.known).iter().copied().collect()
+    }
+
+    /// No fault of the plan strikes between this node and the one at a place, at any time.
+    pub(in crate::suite) fn is_undisturbed(&self, other: usize) -> bool {
+        let ends = [setup::number(self.place), setup::number(other)];
+        !self.shared.faults.iter().any(|fault| fault.hosts().all(|host| ends.contains(&host)))
+    }
+
+    /// The run has met what its scenario is about.
+    pub(in crate::suite) fn saw(&self, sight: &'static str) {
+        self.shared.sights.note(sight);
+    }
+
     pub(in crate::suite) async fn sleep(&self, duration: Duration) {
         sleep(&**self.node.runtime(), duration).await;
     }
@@ -147,7 +166,10 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
         return shared.referee.blame("a node can listen", format!("{addr}: {error}"));
     }
     let Ok(mut incoming) = node.accept(EXCHANGE) else { return };
-    *lock(&shared.members[place]) = Some(node.clone());
+    let before = lock(&shared.members[place]).replace(node.clone());
+    if let Some(before) = before {
+        shared.sights.note(if before.peer_id() == node.peer_id() { sights::SAME } else { sights::OTHER });
+    }
     lock(&shared.known).insert(node.peer_id());
 
     let member = Member { place, life: restarts, node: node.clone(), shared: shared.clone() };
@@ -162,7 +184,8 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
         let (mut stream, is_known) = (inbound.stream, member.knows(&inbound.peer));
         let (shared, runtime) = (shared.clone(), runtime.clone());
         member.spawn("receiver", async move {
-            let received = exchange::receive(&mut stream, &*runtime, shared.options.pause, &shared.referee).await;
+            let pause = || shared.pause(&*runtime);
+            let received = exchange::receive(&mut stream, pause, &shared.referee).await;
             if let Ok(received) = received {
                 // Others send what they like.
                 if is_known && !lock(&shared.arrived).insert(received.key) {
@@ -174,13 +197,34 @@ pub(super) async fn live(shared: Arc<Shared>, place: usize, boot: Boot) {
     }
 }
 
+impl Shared {
+    /// Behind each piece that a receiver takes.
+    async fn pause(&self, runtime: &dyn Runtime) {
+        let pause = self.options.pause;
+        if !pause.is_zero() {
+            if self.options.connection.yamux.memory.used() > INITIAL_WINDOW as usize {
+                self.sights.note(sights::UNREAD);
+            }
+            sleep(runtime, pause).await;
+        }
+    }
+}
+
 /// Finds out who its peers are now, again and again, as a discovery service would tell. Of those that the node remembers
 /// nothing is told: it must find them by itself.
 async fn wish(shared: Arc<Shared>, place: usize, node: Node, remembered: Vec<KnownPeer>) {
     let runtime = node.runtime().clone();
-    let find = |other| remembered.iter().find(|known| known.addrs.iter().any(|known| known.addr == addr(other)));
-    let mut known: BTreeMap<usize, PeerId> =
-        wanted(&shared, place).filter_map(|other| Some((other, find(other)?.peer))).collect();
+    let is_at = |known: &KnownPeer, other| known.addrs.iter().any(|known| known.addr == addr(other));
+    let mut known: BTreeMap<usize, PeerId> = BTreeMap::new();
+    for (other, found) in wanted(&shared, place).flat_map(|other| remembered.iter().map(move |found| (other, found))) {
+        if is_at(found, other) {
+            // Of two who have lived there one at least is gone.
+            let is_second = known.insert(other, found.peer).is_some_and(|first| node.remove_peer(first).is_err());
+            if is_second {
+                return;
+            }
+        }
+    }
     loop {
         for other in wanted(&shared, place) {
             let Some(peer) = lock(&shared.members[other]).as_ref().map(Node::peer_id) else { continue };
@@ -193,6 +237,8 @@ async fn wish(shared: Arc<Shared>, place: usize, node: Node, remembered: Vec<Kno
                 return;
             }
         }
+        let told = known.values().copied();
+        lock(&shared.kept).entry(node.peer_id()).or_default().tell_peers(told, runtime.now());
         if shared.is_quiet.load(Ordering::Relaxed) {
             return;
         }

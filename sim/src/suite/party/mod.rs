@@ -22,7 +22,11 @@ use septa_driver::Node;
 use self::disk::Kept;
 pub(super) use self::{member::Member, options::Options};
 use super::setup;
-use crate::{Referee, Run, network::ip_of, plan::Fault};
+use crate::{
+    Referee, Run, Sights,
+    network::ip_of,
+    plan::{DialFault, Fault},
+};
 
 pub(super) const PORT: u16 = 4001;
 /// Where the keys begin of exchanges with nothing beside them, and of what is written before a shutdown. Those that are
@@ -40,12 +44,16 @@ pub(super) struct Party<'r> {
 struct Shared {
     options: Options,
     members: Vec<Mutex<Option<Node>>>,
+    /// What the plan does.
+    faults: Vec<Fault>,
     /// Bytes are changed on their way.
     is_tampered: bool,
     /// Nothing is held up, and every clock goes.
     is_punctual: bool,
     /// One end of a connection may not hear of its end before a write has stalled for too long.
     hides_ends: bool,
+    /// A dial or an upgrade may find nobody who answers.
+    hangs: bool,
     /// Nothing goes wrong any more.
     is_healed: AtomicBool,
     /// All who want each other have one connection, and nobody is to lose it.
@@ -62,6 +70,7 @@ struct Shared {
     kept: Mutex<BTreeMap<PeerId, Kept>>,
     /// All who have lived here.
     known: Mutex<BTreeSet<PeerId>>,
+    sights: Sights,
     referee: Referee,
 }
 
@@ -73,9 +82,11 @@ impl<'r> Party<'r> {
         let shared = Arc::new(Shared {
             options,
             members,
+            faults: run.plan.faults.iter().map(|timed| timed.fault).collect(),
             is_punctual: !has(&delays),
             is_tampered: has(&tampers),
             hides_ends: has(&|fault| delays(fault) || tampers(fault) || matches!(fault, Fault::Fin { .. })),
+            hangs: has(&|fault| delays(fault) || tampers(fault) || hides(fault)),
             is_healed: AtomicBool::new(false),
             is_well: AtomicBool::new(false),
             is_quiet: AtomicBool::new(false),
@@ -84,6 +95,7 @@ impl<'r> Party<'r> {
             arrived: Mutex::default(),
             kept: Mutex::default(),
             known: Mutex::default(),
+            sights: run.sights.clone(),
             referee,
         });
         let hosts = (0..run.nodes).map(|place| {
@@ -100,8 +112,22 @@ impl<'r> Party<'r> {
         self.shared.nodes()
     }
 
+    /// One who lives elsewhere keeps the rules, too.
+    pub(super) fn trust(&self, peer: PeerId) {
+        lock(&self.shared.known).insert(peer);
+    }
+
     pub(super) fn node(&self, place: usize) -> Option<Node> {
         lock(&self.shared.members[place]).clone()
+    }
+}
+
+/// The other end of a wish that concerns the node at a place.
+fn other_end((one, other): (usize, usize), place: usize) -> Option<usize> {
+    match place {
+        _ if one == place => Some(other),
+        _ if other == place => Some(one),
+        _ => None,
     }
 }
 
@@ -138,6 +164,11 @@ fn delays(fault: &Fault) -> bool {
             | Fault::ClockDrift { .. }
             | Fault::LateTimers { .. }
     )
+}
+
+/// Dials get no answer.
+fn hides(fault: &Fault) -> bool {
+    matches!(fault, Fault::Dial { how: DialFault::Hanging | DialFault::Nat, .. })
 }
 
 fn tampers(fault: &Fault) -> bool {

@@ -12,8 +12,12 @@ use super::{Member, member::MAX_EXCHANGES};
 
 /// Every link carries so many bytes a second.
 const LEAST_BANDWIDTH: u64 = 100_000;
-/// Longer than an exchange takes whose receiver pauses behind each piece.
-const PAUSING: Duration = Duration::from_secs(600);
+/// What a receiver takes at once on the average at least, if it is the receiver that is slow.
+const PIECE: u64 = 4096;
+/// Pieces that are less, such as the head of an exchange.
+const SMALL_PIECES: u64 = 16;
+/// Longer than it takes to dial, to upgrade and to settle over the slowest link, if nothing hinders that.
+const UNHINDERED: Duration = Duration::from_secs(5);
 
 /// How the nodes of a party are made, and what they do.
 #[derive(Clone)]
@@ -36,6 +40,8 @@ pub(in crate::suite) struct Options {
     pub(in crate::suite) on_event: OnEvent,
     /// Streams to one peer that stay open when all is quiet.
     pub(in crate::suite) lasting_streams: usize,
+    /// Connections that each node keeps besides.
+    pub(in crate::suite) guests: usize,
 }
 
 /// Begins what one life of a node does.
@@ -60,24 +66,44 @@ impl Options {
             on_stream: Arc::new(|_, _| {}),
             on_event: Arc::new(|_, _| {}),
             lasting_streams: 0,
+            guests: 0,
         }
     }
 
     /// How long an exchange may take when all is well and others go on beside it.
     pub(super) fn longest_exchange(&self, length: u64) -> Duration {
-        if !self.pause.is_zero() {
-            return PAUSING;
-        }
         let under_way = Duration::from_secs(8);
-        under_way + Duration::from_secs(2 * MAX_EXCHANGES * length / LEAST_BANDWIDTH)
+        let pieces = u32::try_from(length / PIECE + SMALL_PIECES).unwrap_or(u32::MAX);
+        under_way
+            + self.pause.saturating_mul(pieces)
+            + Duration::from_secs(2 * MAX_EXCHANGES * length / LEAST_BANDWIDTH)
+    }
+
+    /// How long it takes until a silent peer is given up.
+    pub(super) fn found_silent(&self) -> Duration {
+        let keep_alive = self.connection.yamux.keep_alive.unwrap_or_default();
+        keep_alive.interval + keep_alive.timeout
+    }
+
+    /// Silent peers are given up sooner than usual: within the time for which faults may strike.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.connection.yamux.keep_alive != connection::Config::default().yamux.keep_alive
     }
 
     /// How long after everything is well again a pair that wants each other may take to talk: an effort that has just
-    /// begun in vain ends, the longest backoff passes, and another one ends well. Where one end may not have heard that the
-    /// former connection is over, its writes stall first.
-    pub(in crate::suite) fn reconnect_bound(&self, hides_ends: bool) -> Duration {
-        let effort = self.config.dial_timeout + self.connection.upgrade_timeout;
-        let silent = if hides_ends { self.connection.write_stall_timeout } else { Duration::ZERO };
+    /// begun in vain ends, the longest backoff passes, and another one ends well. Only where dials or upgrades may hang an
+    /// effort takes longer than the link asks for. Where one end may not have heard that the former connection is over, its
+    /// writes stall first.
+    pub(in crate::suite) fn reconnect_bound(&self, hides_ends: bool, hangs: bool) -> Duration {
+        let effort = match hangs {
+            true => self.config.dial_timeout + self.connection.upgrade_timeout,
+            false => UNHINDERED,
+        };
+        let silent = match hides_ends {
+            true if self.is_impatient() => self.found_silent().max(self.connection.write_stall_timeout),
+            true => self.connection.write_stall_timeout,
+            false => Duration::ZERO,
+        };
         let handshake = match self.connection.handshake {
             HandshakeMode::Application { timeout } => timeout + self.config.cooldown,
             HandshakeMode::Automatic => Duration::ZERO,
