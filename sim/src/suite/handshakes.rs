@@ -90,12 +90,41 @@ struct Register {
     /// With which code and words somebody has rejected the other end of a connection.
     rejected: BTreeMap<([u8; 32], PeerId), (u8, &'static str)>,
     /// Until when a life of a node stays away from a peer.
-    cooling: BTreeMap<(usize, u32, PeerId), Instant>,
+    cooling: BTreeMap<Pair, Instant>,
     /// The tokens of both ends, own first.
     ends: BTreeMap<(usize, u32, ConnectionId), (u64, u64)>,
+    /// The connections that this end has left in its own words.
+    left: BTreeSet<(usize, u32, ConnectionId)>,
+    meetings: BTreeMap<Pair, Meetings>,
+}
+
+/// A life of a node, and a peer.
+type Pair = (usize, u32, PeerId);
+
+/// The connections of a pair on which handshakes were begun.
+#[derive(Default)]
+struct Meetings {
+    begun: u64,
+    live: u64,
 }
 
 impl Register {
+    /// A handshake begins. Its number, if there is no other connection.
+    fn begin(&mut self, pair: Pair) -> Option<u64> {
+        let Meetings { begun, live } = self.meetings.entry(pair).or_default();
+        (*begun, *live) = (*begun + 1, *live + 1);
+        (*live == 1).then_some(*begun)
+    }
+
+    fn end(&mut self, pair: Pair) {
+        self.meetings.entry(pair).or_default().live -= 1;
+    }
+
+    /// There was no other connection beside that of this handshake, nor has one come.
+    fn was_alone(&self, pair: Pair, number: Option<u64>) -> bool {
+        number.is_some() && self.meetings.get(&pair).map(|meetings| meetings.begun) == number
+    }
+
     fn check_stream(&self, member: &Member, stream: &InboundStream) {
         let tokens = self.ends.get(&(member.place, member.life, stream.connection));
         if !tokens.is_some_and(|(own, other)| self.accepted.contains(own) && self.accepted.contains(other)) {
@@ -156,7 +185,10 @@ async fn meet(
     member.sleep(Duration::from_millis(draw(&mut luck, 300) >> draw(&mut luck, 8))).await;
     match manner {
         Manner::Silent => return,
-        Manner::Leaves => return connection.close(0),
+        Manner::Leaves => {
+            lock(&register).left.extend(connection.id().map(|id| (member.place, member.life, id)));
+            return connection.close(0);
+        }
         Manner::Rejects => return reject(&register, &member, &connection, (7, "no")).await,
         Manner::Slow => member.sleep(Duration::from_millis(4500 + draw(&mut luck, 600))).await,
         Manner::Polite | Manner::Talks | Manner::ChangesItsMind => {}
@@ -211,10 +243,22 @@ fn is_of_peer(reason: &CloseReason) -> bool {
     )
 }
 
+/// Of two connections the node may have left one by itself, just before it would have heard. The task that is told of the
+/// other one may not have run yet.
+async fn blame_if_alone(register: Arc<Mutex<Register>>, member: Member, pair: Pair, number: Option<u64>, why: String) {
+    member.sleep(MOMENT).await;
+    if lock(&register).was_alone(pair, number) {
+        member.referee().blame(HEARD, why);
+    }
+}
+
 /// If the handshake is to blame for the end of the connection, there is none for as long as it is said.
 async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: Connection) {
     let (own, peer, binding) = (member.node.peer_id(), connection.peer_id(), connection.channel_binding());
+    let pair = (member.place, member.life, peer);
+    let number = lock(&register).begin(pair);
     let reason = connection.closed().await;
+    lock(&register).end(pair);
     let said_by = |who| binding.and_then(|binding| lock(&register).rejected.get(&(binding, who)).copied());
     if let CloseReason::HandshakeRejected { by, code } = reason {
         member.saw(sights::REJECTED);
@@ -229,9 +273,10 @@ async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: C
         && let Some(said) = said_by(peer)
         && let Some(place) = member.partners().into_iter().find(|place| member.peer_at(*place) == Some(peer))
         && member.is_undisturbed(place)
+        && !connection.id().is_some_and(|id| lock(&register).left.contains(&(member.place, member.life, id)))
     {
         let why = format!("node {} hears {reason}, and {peer} has said {said:?}", member.place + 1);
-        member.referee().blame(HEARD, why);
+        member.spawn("deaf", blame_if_alone(register.clone(), member.clone(), pair, number, why));
     }
     let is_to_blame = matches!(
         reason,
@@ -243,7 +288,7 @@ async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: C
     let now = member.node.runtime().now();
     {
         let mut register = lock(&register);
-        let end = register.cooling.entry((member.place, member.life, peer)).or_insert(Instant::EPOCH);
+        let end = register.cooling.entry(pair).or_insert(Instant::EPOCH);
         // Another connection whose handshake fails meanwhile prolongs nothing.
         if now < *end {
             return;
