@@ -108,7 +108,7 @@ impl EventLoop {
             self.inner.node().handle_timeout(now);
             let next = self.inner.node().poll_timeout();
             work.check(
-                |_| next.is_none_or(|next| next > now),
+                || next.is_none_or(|next| next > now),
                 || format!("the node's timer that fired is due again at {next:?}"),
             );
         }
@@ -152,7 +152,7 @@ impl EventLoop {
         let now = self.inner.now;
         let node = self.inner.node();
         work.check(
-            |_| node.poll_action().is_none() && node.poll_event().is_none(),
+            || node.poll_action().is_none() && node.poll_event().is_none(),
             || "the node wants something behind the last that it wanted".to_owned(),
         );
         work.require(|| check_early_timeout(node, now));

@@ -113,7 +113,7 @@ impl Transport {
             work.counts.timers += 1;
             let next = self.poll_timeout();
             work.check(
-                |_| next.is_none_or(|next| next > now),
+                || next.is_none_or(|next| next > now),
                 || format!("a timer that fired is due again at {next:?}"),
             );
         }
@@ -133,7 +133,7 @@ impl Transport {
         }
         match () {
             () if self.connection.is_closed() => {
-                work.check(|_| self.has_closed, || "what is closed has not said so".to_owned());
+                work.check(|| self.has_closed, || "what is closed has not said so".to_owned());
                 self.unsent.take().into_iter().for_each(|unsent| work.buffers.put_output(unsent.buffer));
                 Turn::Over
             }
@@ -164,7 +164,7 @@ impl Transport {
                 work.counts.deliveries += 1;
                 work.counts.bytes += count as u64;
                 let taken = self.connection.handle_recv(now, &mut input[..count]);
-                work.check(|_| taken.is_ok(), || format!("no room for {count} bytes, where there was some for {room}"));
+                work.check(|| taken.is_ok(), || format!("no room for {count} bytes, where there was some for {room}"));
             }
             Poll::Ready(Err(_)) => {
                 self.is_drained = true;
@@ -183,7 +183,7 @@ impl Transport {
         loop {
             while self.connection.may_have_event() {
                 let Some(event) = self.connection.poll_event() else { break };
-                work.check(|_| !self.has_closed, || format!("an event behind Closed: {event:?}"));
+                work.check(|| !self.has_closed, || format!("an event behind Closed: {event:?}"));
                 self.has_closed |= event == Event::Closed;
                 application.connection_event(&mut Context(inner), self.id, &mut self.connection, event);
             }
@@ -210,7 +210,7 @@ impl Transport {
             return false;
         }
         let polled = self.connection.poll_transmit(now, &mut work.buffers.output);
-        work.check(|_| matches!(polled, Ok(1..)), || format!("what wanted to send gave {polled:?}"));
+        work.check(|| matches!(polled, Ok(1..)), || format!("what wanted to send gave {polled:?}"));
         let Ok(count @ 1..) = polled else { return false };
         let taken = self.push(now, &work.buffers.output[..count]);
         if taken < count {
@@ -263,17 +263,17 @@ impl Transport {
     /// What has said that it has nothing must have nothing.
     fn check_is_settled(&mut self, work: &mut Work, now: Instant) {
         let event = self.connection.poll_event();
-        work.check(|_| event.is_none(), || format!("another event behind the last one: {event:?}"));
+        work.check(|| event.is_none(), || format!("another event behind the last one: {event:?}"));
         let message = self.connection.poll_node();
-        work.check(|_| message.is_none(), || format!("another message to the node behind the last one: {message:?}"));
+        work.check(|| message.is_none(), || format!("another message to the node behind the last one: {message:?}"));
         work.require(|| self.check_early_timeout(now));
         if self.unsent.is_some() {
             return;
         }
-        work.check(|_| !self.connection.wants_transmit(), || "it wants to send what it was not asked for".to_owned());
+        work.check(|| !self.connection.wants_transmit(), || "it wants to send what it was not asked for".to_owned());
         for _ in 0..2 {
             let count = self.connection.poll_transmit(now, &mut work.buffers.output).unwrap_or(0);
-            work.check(|_| count == 0, || format!("{count} bytes to send where there was nothing to send"));
+            work.check(|| count == 0, || format!("{count} bytes to send where there was nothing to send"));
         }
     }
 

@@ -108,14 +108,12 @@ pub(super) struct Work {
 
 impl Work {
     /// The contract says that `kept`, which is looked at only if this world is checked.
-    pub(super) fn check(&mut self, kept: impl FnOnce(&mut Self) -> bool, broken: impl FnOnce() -> String) {
-        if self.is_checked && !kept(self) {
+    pub(super) fn check(&mut self, kept: impl FnOnce() -> bool, broken: impl FnOnce() -> String) {
+        if self.is_checked && !kept() {
             self.violation.get_or_insert_with(broken);
         }
     }
-}
 
-impl Work {
     /// The same, of what says itself what is wrong.
     pub(super) fn require(&mut self, kept: impl FnOnce() -> Result<(), String>) {
         if self.is_checked
