@@ -13,6 +13,7 @@ use septa_core::Instant;
 use crate::{
     Broken, Menu, Panicked, Simulation, Stalled, Stats, TraceHash,
     export::Exported,
+    invariant::gist,
     plan::{FaultKind, Plan},
     report::{self, Report, escape},
     simulation::NO_PANICS,
@@ -80,8 +81,20 @@ impl From<Broken> for Failed {
 }
 
 impl Failed {
-    /// What went wrong, without its circumstances: plans that are smaller must fail for the same.
+    /// What went wrong, without its circumstances: plans that are smaller must fail for the same. Of a panic it has the
+    /// first words, without digits: one is seldom the same bug as another.
     pub fn cause(&self) -> String {
+        match self {
+            Self::Stalled(Stalled::Broken(Broken { invariant, why, .. })) if invariant == NO_PANICS => {
+                format!("{NO_PANICS}: {}", gist(why))
+            }
+            Self::Panicked(message) => format!("panic: {}", gist(message)),
+            _ => self.invariant(),
+        }
+    }
+
+    /// What should have been so, for a report, which has the rest beside it.
+    fn invariant(&self) -> String {
         match self {
             Self::Stalled(Stalled::Broken(broken)) => broken.invariant.clone(),
             Self::Stalled(Stalled::Deadlock { .. }) => "deadlock".to_owned(),
@@ -94,7 +107,7 @@ impl Failed {
 
     /// For a report of a run that has ended so. What is not said to have been seen earlier was seen at the end.
     fn seen(&self, stats: &Stats, end: Instant) -> report::Failure {
-        let invariant = self.cause();
+        let invariant = self.invariant();
         match self {
             Self::Stalled(Stalled::Broken(Broken { why, step, at, .. })) => {
                 report::Failure { at: *at, step: *step, host: None, invariant, message: why.clone() }

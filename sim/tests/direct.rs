@@ -187,6 +187,7 @@ fn a_node_that_cannot_listen_is_reported_and_ends() {
     direct.start(&simulation.host("one"), listening(&simulation, 2), talker(&Log::default(), Vec::new())).unwrap();
     run_for(&simulation, 1);
     assert!(direct.violations()[0].what.starts_with("it cannot listen at 10.0.0.2:4001"));
+    assert_eq!(direct.violations()[0].cause(), "a node listens where it is to");
     assert_eq!(seen.lock().unwrap().len(), 1);
     assert_eq!(simulation.live_tasks().len(), 0);
 }
@@ -225,6 +226,7 @@ fn the_timer_of_an_application_comes_when_it_was_asked_for_and_not_otherwise() {
     assert_eq!(*calls.lock().unwrap(), [5, 5, 20].map(Instant::from_nanos));
     let violations = direct.violations();
     assert_eq!((violations.len(), violations[0].what.as_str()), (1, "late"));
+    assert_eq!(violations[0].cause(), "the application finds nothing wrong: late");
     assert_eq!(violations[0].at, Instant::from_nanos(20));
 }
 

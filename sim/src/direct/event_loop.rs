@@ -17,13 +17,16 @@ use septa_core::{
 use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 
 use super::{
-    Application, Context, Setup,
+    Application, Context, Setup, Violation,
     context::Inner,
     contract::Ledger,
     slots::Slot,
     transport::{Transport, Turn, Why},
-    work::{Shared, Work},
+    work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Shared, Work},
 };
+
+/// The rule of the ledger.
+const ONCE: &str = "a connection is made, opened and closed once";
 
 /// How long nothing is accepted behind an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -92,7 +95,7 @@ impl EventLoop {
         work.buffers.ready = ready;
         self.obey(work);
         if self.inner.is_ending && self.inner.node().is_idle() && self.inner.slots.is_idle() {
-            work.require(|| self.ledger.end());
+            work.require(ONCE, || self.ledger.end());
             return Poll::Ready(());
         }
         if self.inner.slots.ready.end() || self.arm(cx) {
@@ -108,6 +111,7 @@ impl EventLoop {
             self.inner.node().handle_timeout(now);
             let next = self.inner.node().poll_timeout();
             work.check(
+                NOT_AGAIN,
                 || next.is_none_or(|next| next > now),
                 || format!("the node's timer that fired is due again at {next:?}"),
             );
@@ -143,7 +147,7 @@ impl EventLoop {
         }
         loop {
             while let Some(event) = self.inner.node().poll_event() {
-                work.require(|| self.ledger.hear(&event));
+                work.require(ONCE, || self.ledger.hear(&event));
                 self.application.node_event(&mut Context(&mut self.inner), event);
             }
             let Some(action) = self.inner.node().poll_action() else { break };
@@ -152,10 +156,11 @@ impl EventLoop {
         let now = self.inner.now;
         let node = self.inner.node();
         work.check(
+            NOTHING_LEFT,
             || node.poll_action().is_none() && node.poll_event().is_none(),
             || "the node wants something behind the last that it wanted".to_owned(),
         );
-        work.require(|| check_early_timeout(node, now));
+        work.require(NOT_TOO_EARLY, || check_early_timeout(node, now));
         self.inner.node_deadline = node.poll_timeout();
         self.inner.has_touched_node = false;
     }
@@ -197,7 +202,7 @@ impl EventLoop {
     fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
         let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
         let turn = transport.take_turn(why, work, &mut *self.application, &mut self.inner);
-        work.require(|| transport.check_memory(&self.config));
+        work.require("a connection holds no more than its limits promise", || transport.check_memory(&self.config));
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
             return slots.remove(index, &Slot::Open(transport));
@@ -260,7 +265,7 @@ impl EventLoop {
     fn begin(&mut self, link: Link, socket: Socket, work: &mut Work) {
         let Some(id) = link.id() else { return };
         work.counts.connections += 1;
-        work.require(|| self.ledger.begin(id));
+        work.require(ONCE, || self.ledger.begin(id));
         let connection = Connection::new(link, self.config.clone(), self.credentials.clone(), self.inner.now);
         self.inner.slots.insert(|waker| Slot::Open(Box::new(Transport::new(id, connection, socket, waker))));
     }
@@ -275,7 +280,7 @@ impl Future for EventLoop {
         let outcome = event_loop.run(cx, &mut work);
         let Inner { runtime, reports, .. } = &mut event_loop.inner;
         event_loop.shared.put_work(runtime, work);
-        reports.drain(..).for_each(|what| event_loop.shared.violated(runtime, what));
+        reports.drain(..).for_each(|what| event_loop.shared.violated(runtime, Violation::REPORTED, what));
         outcome
     }
 }
