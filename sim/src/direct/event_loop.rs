@@ -28,6 +28,8 @@ use super::{
 /// The rule of the ledger.
 const ONCE: &str = "a connection is made, opened and closed once";
 
+/// Turns behind which the node is asked what it has to tell: in so many there are far fewer events than it keeps.
+const TURNS: usize = 64;
 /// How long nothing is accepted behind an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,7 +44,7 @@ pub(super) struct EventLoop {
     /// What the timer is armed for.
     armed: Option<Instant>,
     has_started: bool,
-    /// Kept in a world that is checked.
+    /// Kept in a world that is checked, as long as the node tells everything.
     ledger: Ledger,
 }
 
@@ -89,13 +91,16 @@ impl EventLoop {
         self.expire(work);
         let mut ready = std::mem::take(&mut work.buffers.ready);
         self.inner.slots.ready.swap(&mut ready);
-        for index in ready.drain(..) {
+        for (turn, index) in (1_usize..).zip(ready.drain(..)) {
             self.take_turn(index, work);
+            if turn.is_multiple_of(TURNS) {
+                self.obey(work);
+            }
         }
         work.buffers.ready = ready;
         self.obey(work);
         if self.inner.is_ending && self.inner.node().is_idle() && self.inner.slots.is_idle() {
-            work.require(ONCE, || self.ledger.end());
+            self.enter(work, |ledger| ledger.end());
             return Poll::Ready(());
         }
         if self.inner.slots.ready.end() || self.arm(cx) {
@@ -147,7 +152,7 @@ impl EventLoop {
         }
         loop {
             while let Some(event) = self.inner.node().poll_event() {
-                work.require(ONCE, || self.ledger.hear(&event));
+                self.enter(work, |ledger| ledger.hear(&event));
                 self.application.node_event(&mut Context(&mut self.inner), event);
             }
             let Some(action) = self.inner.node().poll_action() else { break };
@@ -163,6 +168,16 @@ impl EventLoop {
         work.require(NOT_TOO_EARLY, || check_early_timeout(node, now));
         self.inner.node_deadline = node.poll_timeout();
         self.inner.has_touched_node = false;
+    }
+
+    /// Has something written into the ledger. What the node has dropped leaves gaps in it, of which nobody is to blame:
+    /// then it is not kept any longer.
+    fn enter(&mut self, work: &mut Work, entry: impl FnOnce(&mut Ledger) -> Result<(), String>) {
+        if self.inner.has_lost_events() {
+            self.ledger = Ledger::default();
+        } else {
+            work.require(ONCE, || entry(&mut self.ledger));
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -265,7 +280,7 @@ impl EventLoop {
     fn begin(&mut self, link: Link, socket: Socket, work: &mut Work) {
         let Some(id) = link.id() else { return };
         work.counts.connections += 1;
-        work.require(ONCE, || self.ledger.begin(id));
+        self.enter(work, |ledger| ledger.begin(id));
         let connection = Connection::new(link, self.config.clone(), self.credentials.clone(), self.inner.now);
         self.inner.slots.insert(|waker| Slot::Open(Box::new(Transport::new(id, connection, socket, waker))));
     }
