@@ -20,6 +20,7 @@ use super::{
     Application, Context, Setup, Violation,
     context::Inner,
     contract::Ledger,
+    memory::MemoryBound,
     slots::Slot,
     transport::{Transport, Turn, Why},
     work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Shared, Work},
@@ -37,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct EventLoop {
     shared: Arc<Shared>,
     config: Arc<connection::Config>,
+    /// What each connection may hold.
+    memory: MemoryBound,
     credentials: Arc<Credentials>,
     application: Box<dyn Application>,
     inner: Inner,
@@ -63,6 +66,7 @@ impl EventLoop {
         let inner = Inner::new(runtime, node, now);
         Ok(Self {
             shared,
+            memory: MemoryBound::new(&connection),
             config: Arc::new(connection),
             credentials: Arc::new(credentials),
             application,
@@ -217,7 +221,7 @@ impl EventLoop {
     fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
         let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
         let turn = transport.take_turn(why, work, &mut *self.application, &mut self.inner);
-        work.require("a connection holds no more than its limits promise", || transport.check_memory(&self.config));
+        work.require("a connection holds no more than its limits promise", || transport.check_memory(&self.memory));
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
             return slots.remove(index, &Slot::Open(transport));

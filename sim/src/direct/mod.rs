@@ -62,6 +62,7 @@
 mod context;
 mod contract;
 mod event_loop;
+mod memory;
 mod ready;
 mod slots;
 mod transport;

@@ -2,16 +2,13 @@
 
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use septa_core::{
-    Connection, ConnectionId, Instant,
-    connection::{self, Event, MAX_RECV},
-    yamux::INITIAL_WINDOW,
-};
+use septa_core::{Connection, ConnectionId, Instant, connection::Event};
 use septa_driver::runtime::Socket;
 
 use super::{
     Application, Context,
     context::Inner,
+    memory::MemoryBound,
     work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Work},
 };
 
@@ -306,25 +303,13 @@ impl Transport {
         }
     }
 
-    /// A connection holds no more than its limits promise.
-    pub(super) fn check_memory(&self, config: &connection::Config) -> Result<(), String> {
-        let (used, bound) = (self.connection.memory_used(), memory_bound(config));
-        if used <= bound { Ok(()) } else { Err(format!("a connection holds {used} bytes of at most {bound}")) }
+    /// A connection holds no more than its limits promise for the streams that it has.
+    pub(super) fn check_memory(&self, bound: &MemoryBound) -> Result<(), String> {
+        let streams = self.connection.stats().streams;
+        let (used, bound) = (self.connection.memory_used(), bound.of(streams));
+        if used <= bound {
+            return Ok(());
+        }
+        Err(format!("a connection with {streams} streams holds {used} bytes of at most {bound}"))
     }
-}
-
-/// The most that a connection with these limits may hold: each stream a window and a quota, in blocks that may be nearly
-/// empty at both ends; the blocks that are kept for the next ones; and what has come and is not understood yet.
-fn memory_bound(config: &connection::Config) -> usize {
-    const BLOCK: usize = 16 * 1024;
-    // What a stream takes that carries nothing.
-    const STREAM: usize = 2 * 1024;
-    let yamux = &config.yamux;
-    let window = (yamux.max_window as usize).max(INITIAL_WINDOW as usize);
-    let of_streams = yamux.max_streams.saturating_mul(yamux.send_quota + 4 * BLOCK + STREAM);
-    // Windows grow no further than the budget of all.
-    let received =
-        yamux.max_streams.saturating_mul(window).min(yamux.memory_budget).min(yamux.memory.limits().hard_cap);
-    let spares = yamux.spare_blocks.saturating_mul(BLOCK);
-    received.saturating_add(of_streams).saturating_add(spares).saturating_add(3 * MAX_RECV)
 }
