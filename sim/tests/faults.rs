@@ -122,6 +122,20 @@ fn a_dial_waits_until_nothing_stands_in_either_direction() {
     }
 }
 
+/// The second begins when the dial is held up already.
+#[test]
+fn a_dial_that_is_held_up_by_one_fault_behind_the_other_counts_both() {
+    let mut world = World::new("at 0s for 100ms stall 1>2\nat 50ms for 100ms partition 1-2");
+    world.sleep(1);
+    world.connect();
+    assert_eq!((world.millis(), world.fired()), (150, vec![(FaultKind::Stall, 1), (FaultKind::Partition, 1)]));
+
+    let mut world = World::new("at 0s for 100ms stall 1>2\nat 50ms for 40ms partition 1-2");
+    world.sleep(1);
+    world.connect();
+    assert_eq!((world.millis(), world.fired()), (100, vec![(FaultKind::Stall, 1)]), "the second made no difference");
+}
+
 #[test]
 fn a_dial_takes_a_round_trip_and_so_does_its_refusal() {
     let mut world = World::with_latency(30, "");
