@@ -114,13 +114,13 @@ impl Pipe {
     pub(crate) fn read(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.is_reset(now) {
             self.has_failed = true;
-            self.stop_arrival();
+            self.stop_waiting();
             self.segments.clear();
             self.bytes = VecDeque::new();
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         match self.next_arrival() {
-            Some(arrives) if arrives <= now && self.stalls == 0 => self.stop_arrival(),
+            Some(arrives) if arrives <= now && self.stalls == 0 => self.stop_waiting(),
             next => {
                 self.wait(cx.waker(), next, now);
                 return Poll::Pending;
@@ -197,6 +197,12 @@ impl Pipe {
         set_alarm(&self.schedule, &mut self.arrival, reader, arrives);
     }
 
+    /// The reader has what it has waited for. Whoever finds nothing the next time says so again.
+    fn stop_waiting(&mut self) {
+        self.reader = None;
+        self.stop_arrival();
+    }
+
     fn stop_arrival(&mut self) {
         if let Some(id) = self.arrival.take() {
             self.schedule.stop(id);
@@ -240,6 +246,12 @@ impl Pipe {
             writer => *writer = Some(waker.clone()),
         }
         self.tell_writer(now);
+    }
+
+    /// Nobody waits at the reader's end for room in the other direction any more.
+    pub(crate) fn forget_writer(&mut self) {
+        self.other_writer = None;
+        self.stop_news();
     }
 
     /// Sends this many bytes behind those that wait, and returns when they arrive.
@@ -404,6 +416,10 @@ impl Pipe {
 
     fn stop_alarms(&mut self) {
         self.stop_arrival();
+        self.stop_news();
+    }
+
+    fn stop_news(&mut self) {
         if let Some(id) = self.news.take() {
             self.schedule.stop(id);
         }

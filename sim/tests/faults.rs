@@ -205,6 +205,37 @@ fn a_stall_that_delays_nothing_does_not_count_and_one_that_delays_an_end_does() 
     assert_eq!((world.millis(), world.fired()), (100, vec![(FaultKind::Stall, 1)]));
 }
 
+/// It has waited for the bytes before, and a writer for room, but neither does so any more.
+#[test]
+fn a_stall_does_not_count_for_whoever_has_stopped_waiting() {
+    let mut world = World::with_latency(10, "at 100ms for 100ms partition 1-2");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"early").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"early");
+    world.sleep(90);
+    world.write(&mut near, b"late").unwrap();
+    world.sleep(150);
+    assert_eq!(world.fired(), [], "nobody reads");
+    assert_eq!(world.read(&mut far).unwrap(), b"late");
+
+    let mut world = World::with_latency(10, "at 100ms for 100ms stall 2>1");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, &[0; 1 << 20]).unwrap();
+    let mut has_room = false;
+    world.run(poll_fn(|cx| {
+        has_room = near.writer.poll_write(cx, b"x").is_ready();
+        std::task::Poll::Ready(())
+    }));
+    assert!(!has_room);
+    world.sleep(20);
+    world.read(&mut far).unwrap();
+    world.write(&mut near, b"x").unwrap();
+    world.sleep(70);
+    drop(far);
+    world.sleep(150);
+    assert_eq!(world.fired(), [], "nobody writes");
+}
+
 #[test]
 fn a_dial_that_would_have_been_refused_anyway_does_not_count() {
     for how in ["refused", "backlog"] {
