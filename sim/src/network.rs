@@ -17,7 +17,7 @@ use crate::{
     fired::{Fired, FiredBetween},
     link::LinkOptions,
     observer::{Event, Observer},
-    pipe::Pipe,
+    pipe::{Pipe, StallId},
     plan::{DialFault, FaultKind},
     schedule::Schedule,
     socket::{self, with},
@@ -76,7 +76,7 @@ struct Wire {
 pub(crate) struct Stall {
     pub(crate) from: HostId,
     pub(crate) to: HostId,
-    pub(crate) why: FaultKind,
+    pub(crate) why: StallId,
 }
 
 /// What the network knows of a dial that may be held up.
@@ -286,8 +286,8 @@ impl Network {
                 return Poll::Ready(());
             }
             held_by
-                .filter(|stall| held.counted.insert(stall.why))
-                .for_each(|stall| self.fired.add_between(stall.why, stall.from, stall.to));
+                .filter(|stall| held.counted.insert(stall.why.kind))
+                .for_each(|stall| self.fired.add_between(stall.why.kind, stall.from, stall.to));
             let place = held.place.get_or_insert_with(|| {
                 state.last_held_dial += 1;
                 state.last_held_dial

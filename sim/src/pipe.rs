@@ -1,5 +1,8 @@
 //! One direction of a TCP connection.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     io,
@@ -59,11 +62,18 @@ pub(crate) struct Pipe {
     /// How many faults keep everything from arriving now. Nothing says so to either end.
     stalls: u32,
     /// Those that have not held anything back yet.
-    idle_stalls: Vec<FaultKind>,
+    idle_stalls: Vec<StallId>,
     tampering: Tampering,
     /// After so many bytes a plan resets the connection.
     planned_reset: Option<u64>,
     fired: FiredBetween,
+}
+
+/// A fault that stalls pipes. Others of its kind may do so at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StallId {
+    pub(crate) number: u64,
+    pub(crate) kind: FaultKind,
 }
 
 /// Bytes that arrive at once.
@@ -309,17 +319,15 @@ impl Pipe {
     }
 
     /// Nothing arrives any more, until it is [resumed](Self::resume) as often.
-    pub(crate) fn stall(&mut self, why: Option<FaultKind>) {
+    pub(crate) fn stall(&mut self, why: Option<StallId>) {
         self.stalls += 1;
         self.idle_stalls.extend(why);
     }
 
-    /// One of the stalls is over, which was one of this kind.
-    pub(crate) fn resume(&mut self, why: Option<FaultKind>, now: Instant) {
+    /// One of the stalls is over.
+    pub(crate) fn resume(&mut self, why: Option<StallId>, now: Instant) {
         self.count_held_back(now);
-        if let Some(place) = self.idle_stalls.iter().position(|idle| Some(*idle) == why) {
-            self.idle_stalls.remove(place);
-        }
+        self.idle_stalls.retain(|idle| Some(*idle) != why);
         self.stalls = self.stalls.saturating_sub(1);
         self.tell_reader(now);
         self.tell_writer(now);
@@ -378,7 +386,7 @@ impl Pipe {
         let reader_waits = self.reader.is_some() && is_due(self.next_arrival());
         let writer_waits = self.other_writer.is_some() && is_due(self.news_arrive());
         if reader_waits || writer_waits {
-            self.idle_stalls.drain(..).for_each(|kind| self.fired.add(kind));
+            self.idle_stalls.drain(..).for_each(|stall| self.fired.add(stall.kind));
         }
     }
 

@@ -152,6 +152,21 @@ fn pauses_that_overlap_are_one() {
     assert_eq!(*ticks.lock().unwrap(), [10, 20, 65, 75, 85, 95]);
 }
 
+/// The second begins before the first ends, at the same instant.
+#[test]
+fn of_two_faults_of_a_clock_the_end_of_one_does_not_make_the_other_forgotten() {
+    for (plan, kind) in [
+        ("at 45ms for 20ms clock-pause 1\nat 25ms for 20ms clock-pause 1", FaultKind::ClockPause),
+        ("at 45ms for 30ms clock-drift 1 ppm=9\nat 15ms for 30ms clock-drift 1 ppm=9", FaultKind::ClockDrift),
+    ] {
+        let simulation = Simulation::new(1);
+        ticking(&simulation);
+        play(&simulation, plan);
+        run(&simulation, 100);
+        assert_eq!(fired(&simulation), [(kind, 2)], "{plan}");
+    }
+}
+
 #[test]
 fn a_clock_that_drifts_gains_and_keeps_what_it_has_gained() {
     let simulation = Simulation::new(1);
