@@ -233,9 +233,9 @@ impl Pipe {
         let arrives = self.occupy_line(now, count);
         let begin = self.carried;
         self.carried += count as u64;
-        let changed = self
-            .tampering
-            .strikes(self.carried)
+        // What nobody can read any more is not worth changing, and would not count.
+        let is_read = self.reset.is_none() && !self.is_abandoned;
+        let changed = (is_read && self.tampering.strikes(self.carried))
             .then(|| self.tampering.apply(begin, &data[..count], &mut self.luck, &self.fired));
         let sent = changed.as_deref().unwrap_or(&data[..count]);
         let len = sent.len();

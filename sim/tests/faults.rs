@@ -285,6 +285,25 @@ fn a_flip_of_a_byte_that_nobody_sees_does_not_count() {
     assert_eq!(world.fired(), [(FaultKind::Truncate, 1)]);
 }
 
+/// The other end is closed, or the connection is reset, and the writer does not know yet.
+#[test]
+fn a_change_of_bytes_that_nobody_reads_does_not_count() {
+    let mut world = World::with_latency(50, "at 110ms tamper 1>2 flip after=0");
+    let (mut near, far) = world.connect();
+    world.sleep(20);
+    drop(far);
+    world.write(&mut near, b"0123456789").unwrap();
+    assert_eq!(world.fired(), []);
+
+    let mut world = World::with_latency(50, "at 110ms reset 1-2 after=0\nat 110ms tamper 1>2 flip after=10");
+    let (mut near, _far) = world.connect();
+    world.sleep(20);
+    for _ in 0..2 {
+        world.write(&mut near, b"0123456789").unwrap();
+    }
+    assert_eq!(world.fired(), [(FaultKind::Reset, 1)]);
+}
+
 /// What is on its way to an end that is closed does not take back what that end has sent.
 #[test]
 fn a_close_sends_what_was_sent_before_and_takes_its_time() {
