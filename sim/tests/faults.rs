@@ -277,12 +277,18 @@ fn a_connection_that_is_closed_is_not_reset() {
 
 #[test]
 fn a_flip_of_a_byte_that_nobody_sees_does_not_count() {
-    let mut world = World::new("at 10ms tamper 1>2 truncate len=3 after=0\nat 10ms tamper 1>2 flip after=1");
-    let (mut near, mut far) = world.connect();
-    world.sleep(20);
-    world.write(&mut near, b"0123456789").unwrap();
-    assert_eq!(world.read(&mut far).unwrap(), b"3456789");
-    assert_eq!(world.fired(), [(FaultKind::Truncate, 1)]);
+    for (first, second) in [
+        ("truncate len=3 after=0", "flip after=1"),
+        ("truncate len=3 after=0", "flip after=0"),
+        ("flip after=0", "truncate len=3 after=0"),
+    ] {
+        let mut world = World::new(&format!("at 10ms tamper 1>2 {first}\nat 10ms tamper 1>2 {second}"));
+        let (mut near, mut far) = world.connect();
+        world.sleep(20);
+        world.write(&mut near, b"0123456789").unwrap();
+        assert_eq!(world.read(&mut far).unwrap(), b"3456789");
+        assert_eq!(world.fired(), [(FaultKind::Truncate, 1)], "{first}, {second}");
+    }
 }
 
 /// The other end is closed, or the connection is reset, and the writer does not know yet.
