@@ -167,7 +167,11 @@ impl Clock {
         });
     }
 
+    /// Moves the calendar. By nothing at all is no jump.
     pub(crate) fn jump(&self, seconds: i64) {
+        if seconds == 0 {
+            return;
+        }
         self.lock(|state| {
             state.calendar = state.calendar.saturating_add(seconds);
             let (count, sum) = &mut state.unseen.jumps;

@@ -17,11 +17,19 @@ use septa_driver::{
 };
 use septa_sim::{
     Boot, Simulation, Stalled,
-    plan::{FaultKind, Plan},
+    plan::{Fault, FaultKind, Plan, Timed},
 };
+
+const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 fn play(simulation: &Simulation, plan: &str) {
     simulation.play(&plan.parse::<Plan>().unwrap().faults).unwrap();
+}
+
+/// Faults that begin now, and may be such that a plan refuses them, as they do nothing.
+fn strike(simulation: &Simulation, length: Duration, faults: impl IntoIterator<Item = Fault>) {
+    let timed = |fault| Timed { at: Duration::ZERO, length, fault };
+    simulation.play(&faults.into_iter().map(timed).collect::<Vec<_>>()).unwrap();
 }
 
 fn run(simulation: &Simulation, millis: u64) {
@@ -229,6 +237,16 @@ fn a_clock_that_somebody_is_misled_by_counts_once() {
     assert_eq!(fired(&simulation), [(FaultKind::ClockPause, 1)]);
     host.unix_time();
     assert_eq!(fired(&simulation), [(FaultKind::ClockPause, 1), (FaultKind::CalendarJump, 1)]);
+}
+
+#[test]
+fn a_calendar_that_jumps_by_nothing_does_not_count_beside_one_that_jumps() {
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    strike(&simulation, Duration::ZERO, [0, 7].map(|seconds| Fault::CalendarJump { host: FIRST, seconds }));
+    run(&simulation, 1);
+    host.unix_time();
+    assert_eq!(fired(&simulation), [(FaultKind::CalendarJump, 1)]);
 }
 
 #[test]
