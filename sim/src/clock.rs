@@ -184,12 +184,17 @@ impl Clock {
         self.lock(|state| state.lateness.push(by));
     }
 
+    /// What [`be_late`](Self::be_late) has done is over. When all of it is, no alarm is late any more that was set before.
     pub(crate) fn be_punctual(&self, by: Duration) {
-        self.lock(|state| {
+        let (since, rate, is_over) = self.lock(|state| {
             if let Some(place) = state.lateness.iter().position(|other| *other == by) {
                 state.lateness.remove(place);
             }
+            (state.since, state.rate, state.lateness.is_empty())
         });
+        if is_over {
+            self.schedule.hurry_alarms(self.host, |deadline| true_time(since, rate, deadline));
+        }
     }
 
     fn set(&self, change: impl FnOnce(&mut State, Instant)) {

@@ -183,6 +183,24 @@ impl Schedule {
         });
     }
 
+    /// Nothing makes the alarms of a host late any more: those that were to be go off when `at` says so for their
+    /// deadline, or now if that is past. Looks at all alarms there are.
+    pub(crate) fn hurry_alarms(&self, host: HostId, at: impl Fn(Instant) -> Option<Instant>) {
+        let now = self.now();
+        self.lock(|state| {
+            for slot in 0..state.alarms.len() {
+                let late = state.alarms[slot].alarm.as_mut().filter(|alarm| alarm.host == host && alarm.is_late);
+                if let Some(alarm) = late {
+                    let at = at(alarm.deadline);
+                    // Whoever was made to wait until now was late all the same.
+                    alarm.is_late = at.is_some_and(|at| at < now);
+                    state.enter(slot, at.map(|at| at.max(now)));
+                }
+            }
+            state.tidy();
+        });
+    }
+
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -278,6 +278,24 @@ fn timers_are_late_while_it_lasts_and_never_early() {
     assert!(gaps.ends_with(&[10; 40]), "it is over");
 }
 
+/// One that was set while it lasted, for later, and one that it has held up until now.
+#[test]
+fn timers_are_late_no_longer_than_it_lasts() {
+    for (millis, expected) in [(1000, 1000), (50, 100)] {
+        let simulation = Simulation::new(1);
+        let host = simulation.host("host");
+        play(&simulation, "at 0s for 100ms late-timers 1 by=1000s");
+        run(&simulation, 1);
+        let deadline = Instant::from_nanos(millis * 1_000_000);
+        let mut timer = host.timer();
+        timer.reset(Some(deadline));
+        simulation.block_on(poll_fn(|cx| timer.poll_expired(cx))).unwrap();
+        assert_eq!(simulation.now().as_nanos() / 1_000_000, expected);
+        let late = if millis < expected { vec![(FaultKind::LateTimers, 1)] } else { Vec::new() };
+        assert_eq!(fired(&simulation), late);
+    }
+}
+
 #[test]
 fn tasks_are_woken_for_nothing_while_it_lasts() {
     let simulation = Simulation::new(1);
