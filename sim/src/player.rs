@@ -117,8 +117,9 @@ impl Player {
         });
         if let Some((number, _)) = was_active {
             world.trace.record(Kind::FaultEnd, world.schedule.now(), 0, timed.fault.to_string().as_bytes());
-            world.observer.tell(Event::FaultEnds { fault: timed.fault });
             end(&world, number, timed.fault);
+            // What counts as it ends is its doing.
+            world.observer.tell(Event::FaultEnds { fault: timed.fault });
         }
     }
 
