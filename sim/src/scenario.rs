@@ -258,17 +258,21 @@ fn play_in(simulation: Simulation, scenario: &dyn Scenario, plan: &Plan) -> (Out
     (outcome, simulation)
 }
 
-/// Drops the world of a play. What panics then is why the play failed, unless it has failed before.
+/// Drops the world of a play. What panics then, or is blamed behind the last step, is why the play failed, unless it has
+/// failed before.
 fn bury(simulation: Simulation, outcome: &mut Outcome) {
     let (step, at) = (simulation.stats().steps, simulation.now());
+    let no_panics = |why| (NO_PANICS.to_owned(), why);
     let dropped = catch_unwind(AssertUnwindSafe(|| {
         let panics = simulation.end();
+        let broken = simulation.take_broken();
         drop(simulation);
-        panics.into_iter().next().map(|Panicked { task, message }| format!("{task}: {message}"))
+        let panic = panics.into_iter().next();
+        broken.or_else(|| panic.map(|Panicked { task, message }| no_panics(format!("{task}: {message}"))))
     }));
-    let why = dropped.unwrap_or_else(|payload| Some(crate::executor::message(&*payload)));
-    if let (Some(why), Ok(())) = (why, &outcome.result) {
-        outcome.result = Err(Broken { invariant: NO_PANICS.to_owned(), why, step, at }.into());
+    let broken = dropped.unwrap_or_else(|payload| Some(no_panics(crate::executor::message(&*payload))));
+    if let (Some((invariant, why)), Ok(())) = (broken, &outcome.result) {
+        outcome.result = Err(Broken { invariant, why, step, at }.into());
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use septa_sim::{
-    Campaign, Failed, Failure, Menu, Run, Scenario, check,
+    Campaign, Failed, Failure, Menu, Referee, Run, Scenario, check,
     plan::{FaultKind, Plan},
     plan_of, play, play_recorded, suite,
 };
@@ -204,6 +204,52 @@ fn a_panic_at_the_end_of_a_run_is_its_failure_and_not_that_of_the_campaign() {
     let (outcome, report) = play_recorded(&Grumpy, &plan, "");
     assert_eq!(outcome, play(&Grumpy, &plan));
     assert_eq!(report.failure.unwrap().message, "host, when it was ended: on purpose");
+}
+
+/// Somebody is blamed when all is over: by the scenario itself, or by a task that is dropped with the world.
+struct Tattler;
+
+struct Whistle(Referee);
+
+impl Drop for Whistle {
+    fn drop(&mut self) {
+        self.0.blame("nobody whistles", "somebody does");
+    }
+}
+
+impl Scenario for Tattler {
+    fn name(&self) -> &str {
+        "tattler"
+    }
+
+    fn nodes(&self) -> u32 {
+        1
+    }
+
+    fn menu(&self, _: u32) -> Menu {
+        Menu::calm()
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let whistle = Whistle(run.simulation.referee());
+        let is_task = run.plan.seed == 0;
+        if is_task {
+            run.simulation.spawn("holder", async move {
+                let _whistle = whistle;
+                std::future::pending().await
+            });
+        }
+        run.simulation.run_for(Duration::from_secs(1))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn who_is_blamed_behind_the_last_step_is_blamed() {
+    for seed in [0, 1] {
+        let Err(failed) = play(&Tattler, &plan_of(&Tattler, seed, None)).result else { panic!("seed {seed}") };
+        assert_eq!(failed.cause(), "nobody whistles");
+    }
 }
 
 /// Panics of two kinds: one where a host has crashed and a clock was stopped, and another where only one of that was so.
