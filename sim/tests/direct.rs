@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    task::{Context as TaskContext, Waker},
     time::Duration,
 };
 
@@ -228,6 +229,18 @@ fn the_timer_of_an_application_comes_when_it_was_asked_for_and_not_otherwise() {
     assert_eq!((violations.len(), violations[0].what.as_str()), (1, "late"));
     assert_eq!(violations[0].cause(), "the application finds nothing wrong: late");
     assert_eq!(violations[0].at, Instant::from_nanos(20));
+}
+
+#[test]
+fn a_node_that_moves_to_another_task_keeps_its_timer() {
+    let (simulation, direct, calls) = (Simulation::new(1), Direct::checked(), Arc::default());
+    let sleeper = Sleeper(Arc::clone(&calls));
+    let node = direct.node(simulation.host("one"), Setup::serving(identity(1), &[]), sleeper).unwrap();
+    let mut node = Box::pin(node);
+    assert!(node.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
+    simulation.spawn("another task", node);
+    run_for(&simulation, 1);
+    assert_eq!(*calls.lock().unwrap(), [5, 5, 20].map(Instant::from_nanos));
 }
 
 /// All of them end at once, and a node keeps no more than 4096 events that nobody has asked for.

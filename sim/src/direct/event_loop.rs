@@ -46,6 +46,8 @@ pub(super) struct EventLoop {
     timer: Box<dyn Timer>,
     /// What the timer is armed for.
     armed: Option<Instant>,
+    /// The task may be another one than that which the timer wakes.
+    has_moved: bool,
     has_started: bool,
     /// Kept in a world that is checked, as long as the node tells everything.
     ledger: Ledger,
@@ -73,6 +75,7 @@ impl EventLoop {
             inner,
             timer,
             armed: None,
+            has_moved: false,
             has_started: false,
             ledger: Ledger::default(),
         })
@@ -85,7 +88,7 @@ impl EventLoop {
 
     /// One turn for everything that is ready. Ready when the node has ended.
     fn run(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<()> {
-        self.inner.slots.ready.begin(cx.waker());
+        self.has_moved |= self.inner.slots.ready.begin(cx.waker());
         self.inner.now = self.inner.runtime.now();
         if !self.has_started {
             self.has_started = true;
@@ -136,11 +139,11 @@ impl EventLoop {
     fn arm(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let Inner { node_deadline, slots, alarm, .. } = &self.inner;
         let next = node_deadline.iter().copied().chain(slots.next_deadline()).chain(*alarm).min();
-        // A timer that was pending wakes the task at its deadline, unasked.
-        if next == self.armed && next.is_none_or(|next| next > self.inner.now) {
+        // A timer that was pending wakes the task at its deadline, unasked, if that is the task that it knows.
+        if next == self.armed && !self.has_moved && next.is_none_or(|next| next > self.inner.now) {
             return false;
         }
-        self.armed = next;
+        (self.armed, self.has_moved) = (next, false);
         self.timer.reset(next);
         let is_due = self.timer.poll_expired(cx).is_ready();
         if is_due {
