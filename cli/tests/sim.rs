@@ -65,6 +65,19 @@ fn shards_share_the_seeds() {
     assert_eq!(all.len(), 5);
 }
 
+/// The first scenario plays one seed on each thread, however little time there is.
+#[test]
+fn scenarios_for_which_no_time_was_left_are_named() {
+    let words = ["--scenario", "nat", "--scenario", "restart", "--minutes", "0.000001", "--threads", "1", "--json"];
+    let output = sim(&words);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!((&lines[0]["kind"], &lines[0]["scenario"]), (&Value::from("seed"), &Value::from("nat")));
+    let unplayed = serde_json::json!({ "kind": "unplayed", "scenario": "restart", "unplayed": true });
+    assert_eq!(lines[1], unplayed);
+}
+
 #[test]
 fn people_get_a_table() {
     let output = sim(&["--scenario", "nat", "--seeds", "0..2"]);

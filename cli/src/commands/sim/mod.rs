@@ -60,6 +60,7 @@ fn play_all(scenarios: &[Box<dyn Scenario>], args: &SimArgs, output: Output) -> 
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             unplayed.push(scenario.name());
+            output.json_only(|| json::unplayed(scenario.name()));
             continue;
         }
         let share = deadline.map(|deadline| now + share(deadline - now, scenarios.len() - place));
