@@ -30,6 +30,13 @@ pub trait Scenario: Sync {
     /// How many hosts there are, unless somebody wants more or fewer.
     fn nodes(&self) -> u32;
 
+    /// How many there may be at most: what everybody has with everybody takes memory, and there are 65,535 addresses, of
+    /// which a scenario may need some for hosts of its own. Six times as many as usual, and at least 1000, unless it says
+    /// something else. Whoever lets people choose asks for it.
+    fn max_nodes(&self) -> u32 {
+        self.nodes().saturating_mul(6).max(1000)
+    }
+
     /// What may go wrong among so many hosts.
     fn menu(&self, nodes: u32) -> Menu;
 
