@@ -532,7 +532,7 @@ fn where_too_many_wait_a_connection_is_made_and_reset_at_once() {
 fn a_plan_that_strikes_a_host_that_there_is_not_is_refused_whole() {
     let simulation = Simulation::new(1);
     simulation.host("only");
-    let plan: Plan = "at 0s crash 1 new\nat 1s stall 1>2".parse().unwrap();
+    let plan: Plan = "at 0s crash 1 new\nat 1s for 1s stall 1>2".parse().unwrap();
     let error = simulation.play(&plan.faults).unwrap_err();
     assert_eq!(error.to_string(), "'stall 1>2' strikes a host that there is not");
     assert!(simulation.live_tasks().is_empty());
