@@ -68,7 +68,8 @@ pub enum Fault {
         /// As whom it comes back.
         restart: Restart,
     },
-    /// The next store of the host is torn: of what it writes, a part arrives, and it crashes.
+    /// The next store of the host is torn: of what it writes, a part arrives, and it crashes. The length of the fault is
+    /// that for which it is down then. Lasts.
     TornStore {
         /// Which.
         host: NonZeroU32,

@@ -135,7 +135,7 @@ struct Played {
     first: Option<Plan>,
 }
 
-/// All seeds of one scenario. None begins behind the deadline but the first.
+/// All seeds of one scenario. Behind the deadline none begins but the first of each thread.
 fn campaign(scenario: &dyn Scenario, args: &SimArgs, deadline: Option<Instant>, output: Output) -> Played {
     let mut campaign = Campaign::new(args.seeds.clone());
     campaign.nodes = args.nodes;
