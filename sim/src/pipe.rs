@@ -445,10 +445,3 @@ fn set_alarm(schedule: &Schedule, alarm: &mut Option<AlarmId>, waker: &Waker, at
     let new = Alarm { waker: waker.clone(), host: NOBODY, deadline: at, is_late: false };
     *alarm = Some(schedule.set(Some(at), new));
 }
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        self.count_held_back(self.schedule.now());
-        self.stop_alarms();
-    }
-}
