@@ -139,7 +139,7 @@ impl FromStr for Plan {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let mut plan = Self::calm(0);
-        let mut heal = None;
+        let mut says_when = false;
         // Of each fault.
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -147,10 +147,10 @@ impl FromStr for Plan {
             if !line.is_empty() && !line.starts_with('#') {
                 plan.read(line).map_err(|why| ParseError { line: index + 1, why })?;
                 lines.resize(plan.faults.len(), index + 1);
-                heal = heal.or(line.starts_with("heal").then_some(index));
+                says_when |= line.starts_with("heal");
             }
         }
-        if heal.is_none() {
+        if !says_when {
             plan.heal = plan.usual_heal();
         }
         let late = plan.faults.iter().zip(lines).find(|(timed, _)| timed.at >= plan.heal);

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -102,16 +102,16 @@ pub struct Mesh {
 struct Board {
     sent: AtomicU64,
     received: AtomicU64,
-    has_stopped: AtomicU64,
+    has_stopped: AtomicBool,
 }
 
 impl Board {
     fn stop(&self) {
-        self.has_stopped.store(1, Ordering::Relaxed);
+        self.has_stopped.store(true, Ordering::Relaxed);
     }
 
     fn has_stopped(&self) -> bool {
-        self.has_stopped.load(Ordering::Relaxed) != 0
+        self.has_stopped.load(Ordering::Relaxed)
     }
 
     fn sent(&self) -> u64 {
