@@ -89,7 +89,7 @@ pub(crate) struct SimArgs {
     /// Play this scenario; may be given several times. All of them unless it is given.
     #[arg(long, value_name = "NAME")]
     pub(crate) scenario: Vec<String>,
-    /// How many hosts there are, instead of as many as the scenario usually has.
+    /// How many hosts there are, instead of as many as the scenario usually has: at most six times that, or 1000 if that is more.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65_535))]
     pub(crate) nodes: Option<u32>,
     /// The seeds, from A up to but not including B.

@@ -65,6 +65,19 @@ fn shards_share_the_seeds() {
     assert_eq!(all.len(), 5);
 }
 
+/// The first scenario plays one seed on each thread, however little time there is.
+#[test]
+fn scenarios_for_which_no_time_was_left_are_named() {
+    let words = ["--scenario", "nat", "--scenario", "restart", "--minutes", "0.000001", "--threads", "1", "--json"];
+    let output = sim(&words);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!((&lines[0]["kind"], &lines[0]["scenario"]), (&Value::from("seed"), &Value::from("nat")));
+    let unplayed = serde_json::json!({ "kind": "unplayed", "scenario": "restart", "unplayed": true });
+    assert_eq!(lines[1], unplayed);
+}
+
 #[test]
 fn people_get_a_table() {
     let output = sim(&["--scenario", "nat", "--seeds", "0..2"]);
@@ -109,11 +122,16 @@ fn a_report_shows_the_run_and_changes_nothing_in_it() {
 fn what_makes_no_sense_ends_with_2_and_says_what_to_write() {
     let nameless = file("nameless.plan", "seed 3\n");
     let broken = file("broken.plan", "scenario restart\nseed x\n");
+    let crowded = file("crowded.plan", "scenario both-levels\nnodes 65535\nseed 1\n");
     for (args, expected) in [
         (&["--scenario", "war"][..], "there is no scenario 'war'; septa sim --list names them"),
         (&["--seeds", "3..3"], "write two numbers such as 0..20"),
         (&["--shard", "2/2"], "write two numbers such as 0/4"),
         (&["--plan", &nameless], "does not name a scenario; add a line 'scenario NAME'"),
+        (&["--nodes", "65535"], " cannot be played with 65535 nodes, but with 1000 at most"),
+        (&["--scenario", "nat", "--nodes", "1001"], "nat cannot be played with 1001 nodes, but with 1000 at most"),
+        (&["--scenario", "idle-peers", "--nodes", "60001"], "idle-peers cannot be played with 60001 nodes"),
+        (&["--plan", &crowded], "both-levels cannot be played with 65535 nodes, but with 1000 at most"),
         (&["--plan", &broken], "line 2 of the plan: 'x' is no whole number"),
     ] {
         let output = sim(args);

@@ -16,6 +16,7 @@ use crate::{
     plan::FaultKind,
     schedule::{Alarm, AlarmId, Schedule},
     stats::Counters,
+    world::NOBODY,
 };
 
 const MILLION: u128 = 1_000_000;
@@ -52,12 +53,12 @@ struct State {
 /// Faults that nobody has seen the doing of yet.
 #[derive(Default)]
 struct Unseen {
-    /// In true time: when each pause began that lasts.
-    pauses: Vec<Instant>,
+    /// In true time: when each pause began that lasts, behind the number of its fault.
+    pauses: Vec<(u64, Instant)>,
     /// How many calendar jumps there were, and by how many seconds together.
     jumps: (u64, i64),
-    /// Parts per million, and in true time when it began.
-    drifts: Vec<(i32, Instant)>,
+    /// In true time: when each drift began, behind the number of its fault.
+    drifts: Vec<(u64, Instant)>,
     /// Drifts have made the clock gain or lose something at an earlier rate than that of now.
     has_drifted: bool,
 }
@@ -96,8 +97,11 @@ impl Clock {
         &self.schedule
     }
 
+    /// A timer has fired. Those by which the simulator itself waits are no part of what a run does.
     pub(crate) fn count_timer(&self) {
-        self.counters.add_timer();
+        if self.host != NOBODY {
+            self.counters.add_timer();
+        }
     }
 
     /// For whoever runs on the host: what it shows wrongly counts.
@@ -125,25 +129,23 @@ impl Clock {
         (0..seen.drifts).for_each(|_| self.fired.add(FaultKind::ClockDrift, self.host));
     }
 
-    /// Stands still until it is [resumed](Self::resume) as often.
-    pub(crate) fn pause(&self) {
+    /// Stands still until each fault that wants it so is [over](Self::resume).
+    pub(crate) fn pause(&self, fault: u64) {
         self.set(|state, now| {
             if state.pauses == 0 {
                 state.paused_at = now;
             }
             state.pauses += 1;
-            state.unseen.pauses.push(now);
+            state.unseen.pauses.push((fault, now));
         });
     }
 
     /// Jumps ahead by the time for which it stood still, once nothing stops it any more.
-    pub(crate) fn resume(&self) {
+    pub(crate) fn resume(&self, fault: u64) {
         self.set(|state, now| {
             state.pauses = state.pauses.saturating_sub(1);
             // One that is over at once stops nothing.
-            if let Some(place) = state.unseen.pauses.iter().position(|began| *began == now) {
-                state.unseen.pauses.remove(place);
-            }
+            state.unseen.pauses.retain(|pause| *pause != (fault, now));
             if state.pauses == 0 {
                 let missed = now.saturating_duration_since(state.paused_at);
                 state.since.1 = state.since.1.saturating_add(missed);
@@ -152,24 +154,28 @@ impl Clock {
     }
 
     /// Runs faster, or slower, by so many parts per million.
-    pub(crate) fn drift(&self, ppm: i32) {
+    pub(crate) fn drift(&self, fault: u64, ppm: i32) {
         self.set(|state, now| {
             state.ppm = state.ppm.saturating_add(ppm.into());
             if ppm != 0 {
-                state.unseen.drifts.push((ppm, now));
+                state.unseen.drifts.push((fault, now));
             }
         });
     }
 
     /// What [`drift`](Self::drift) has done is over. What the clock has gained or lost stays so.
-    pub(crate) fn stop_drift(&self, ppm: i32) {
+    pub(crate) fn stop_drift(&self, fault: u64, ppm: i32) {
         self.set(|state, now| {
             state.ppm = state.ppm.saturating_sub(ppm.into());
-            state.unseen.drifts.retain(|drift| *drift != (ppm, now));
+            state.unseen.drifts.retain(|drift| *drift != (fault, now));
         });
     }
 
+    /// Moves the calendar. By nothing at all is no jump.
     pub(crate) fn jump(&self, seconds: i64) {
+        if seconds == 0 {
+            return;
+        }
         self.lock(|state| {
             state.calendar = state.calendar.saturating_add(seconds);
             let (count, sum) = &mut state.unseen.jumps;
@@ -182,12 +188,17 @@ impl Clock {
         self.lock(|state| state.lateness.push(by));
     }
 
+    /// What [`be_late`](Self::be_late) has done is over. When all of it is, no alarm is late any more that was set before.
     pub(crate) fn be_punctual(&self, by: Duration) {
-        self.lock(|state| {
+        let (since, rate, is_over) = self.lock(|state| {
             if let Some(place) = state.lateness.iter().position(|other| *other == by) {
                 state.lateness.remove(place);
             }
+            (state.since, state.rate, state.lateness.is_empty())
         });
+        if is_over {
+            self.schedule.hurry_alarms(self.host, |deadline| true_time(since, rate, deadline));
+        }
     }
 
     fn set(&self, change: impl FnOnce(&mut State, Instant)) {
@@ -240,7 +251,7 @@ impl State {
         let mut seen = Seen::default();
         if !self.unseen.pauses.is_empty() {
             let before = self.unseen.pauses.len();
-            self.unseen.pauses.retain(|began| *began >= now);
+            self.unseen.pauses.retain(|(_, began)| *began >= now);
             seen.pauses = before - self.unseen.pauses.len();
         }
         if !self.unseen.drifts.is_empty() && (self.unseen.has_drifted || self.is_drifting(now)) {

@@ -19,7 +19,7 @@ use septa_core::Instant;
 use septa_driver::runtime::Socket;
 
 use crate::{
-    network::{HostId, Network},
+    network::{Held, HostId, Network},
     observer::Event,
     plan::DialFault,
     schedule::{Alarm, AlarmId},
@@ -63,14 +63,13 @@ struct Passage<'n> {
     is_back: bool,
     arrives: Instant,
     alarm: Option<AlarmId>,
-    /// Its place among those that are held up.
-    place: Option<u64>,
+    held: Held,
 }
 
 impl<'n> Passage<'n> {
     fn new(network: &'n Arc<Network>, dialer: HostId, to: HostId, is_back: bool) -> Self {
         let arrives = if dialer == to { network.now() } else { network.draw_arrival() };
-        Self { network, dialer, to, is_back, arrives, alarm: None, place: None }
+        Self { network, dialer, to, is_back, arrives, alarm: None, held: Held::default() }
     }
 
     /// The directions that must be free: on the way back both, as the connection is used at once.
@@ -106,14 +105,14 @@ impl Future for Passage<'_> {
             return Poll::Ready(());
         }
         let ways = this.ways();
-        this.network.pass(&ways, &mut this.place, cx.waker())
+        this.network.pass(&ways, &mut this.held, cx.waker())
     }
 }
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
         self.stop_alarm();
-        if let Some(place) = self.place.take() {
+        if let Some(place) = self.held.place.take() {
             self.network.forget_dial(place);
         }
     }

@@ -23,6 +23,18 @@ pub struct Broken {
     pub at: Instant,
 }
 
+/// Words and characters of a gist.
+const GIST: (usize, usize) = (12, 100);
+
+/// The first words of what somebody says, without its digits: the same for the same thing at another time, or with
+/// other numbers.
+pub(crate) fn gist(text: &str) -> String {
+    let (words, characters) = GIST;
+    let without_digits = |word: &str| word.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
+    let words: Vec<String> = text.split_whitespace().take(words).map(without_digits).collect();
+    words.join(" ").chars().take(characters).collect()
+}
+
 type Holds = Box<dyn FnMut(Instant) -> Result<(), String> + Send>;
 
 pub(crate) struct Invariant {
@@ -71,5 +83,26 @@ impl Referee {
 impl fmt::Debug for Referee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Referee")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gist_tells_things_apart_but_not_their_numbers() {
+        let said = |index: u32| gist(&format!("index out of bounds: the len is 3 but the index is {index}"));
+        assert_eq!(said(7), "index out of bounds: the len is  but the index is");
+        assert_eq!(said(7), said(12_345));
+        assert_ne!(said(7), gist("index out of luck"));
+    }
+
+    #[test]
+    fn a_gist_is_short_whatever_was_said() {
+        assert_eq!(gist(&"word ".repeat(100)).split(' ').count(), GIST.0);
+        assert_eq!(gist(&"x".repeat(1000)).len(), GIST.1);
+        assert_eq!(gist(&"\u{e9}".repeat(1000)).chars().count(), GIST.1);
+        assert_eq!(gist(""), "");
     }
 }

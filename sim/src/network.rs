@@ -17,7 +17,7 @@ use crate::{
     fired::{Fired, FiredBetween},
     link::LinkOptions,
     observer::{Event, Observer},
-    pipe::Pipe,
+    pipe::{Pipe, StallId},
     plan::{DialFault, FaultKind},
     schedule::Schedule,
     socket::{self, with},
@@ -76,7 +76,16 @@ struct Wire {
 pub(crate) struct Stall {
     pub(crate) from: HostId,
     pub(crate) to: HostId,
-    pub(crate) why: FaultKind,
+    pub(crate) why: StallId,
+}
+
+/// What the network knows of a dial that may be held up.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Its place among those that are.
+    pub(crate) place: Option<u64>,
+    /// The kinds of faults that have held it up and were counted.
+    counted: BTreeSet<FaultKind>,
 }
 
 #[derive(Default)]
@@ -267,19 +276,19 @@ impl Network {
         self.now().saturating_add(latency)
     }
 
-    /// Lets a dial pass in these directions, or has it woken when it is to ask again. Each kind of fault that holds it up counts.
-    pub(crate) fn pass(&self, ways: &[(HostId, HostId)], place: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+    /// Lets a dial pass in these directions, or has it woken when it is to ask again. Each kind of fault that holds it up
+    /// counts, whether it did so from the start or began meanwhile.
+    pub(crate) fn pass(&self, ways: &[(HostId, HostId)], held: &mut Held, waker: &Waker) -> Poll<()> {
         self.lock(|state| {
             let mut held_by = state.stalls.iter().filter(|stall| ways.contains(&(stall.from, stall.to))).peekable();
             if held_by.peek().is_none() && !state.is_cut {
-                place.take().into_iter().for_each(|place| drop(state.held_dials.remove(&place)));
+                held.place.take().into_iter().for_each(|place| drop(state.held_dials.remove(&place)));
                 return Poll::Ready(());
             }
-            let place = place.get_or_insert_with(|| {
-                let mut counted = BTreeSet::new();
-                held_by
-                    .filter(|stall| counted.insert(stall.why))
-                    .for_each(|stall| self.fired.add_between(stall.why, stall.from, stall.to));
+            held_by
+                .filter(|stall| held.counted.insert(stall.why.kind))
+                .for_each(|stall| self.fired.add_between(stall.why.kind, stall.from, stall.to));
+            let place = held.place.get_or_insert_with(|| {
                 state.last_held_dial += 1;
                 state.last_held_dial
             });

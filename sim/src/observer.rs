@@ -52,7 +52,7 @@ pub(crate) enum Event<'e> {
     Closed { socket: u64, has_unread: bool },
     /// A fault begins. What it does comes behind this.
     FaultBegins { fault: Fault },
-    /// It is over.
+    /// It is over. What it does as it ends comes before this.
     FaultEnds { fault: Fault },
     /// A fault of this kind has changed something between these two, or on the second alone.
     Fired { kind: FaultKind, from: HostId, to: HostId },

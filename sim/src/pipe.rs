@@ -1,5 +1,8 @@
 //! One direction of a TCP connection.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     io,
@@ -59,11 +62,18 @@ pub(crate) struct Pipe {
     /// How many faults keep everything from arriving now. Nothing says so to either end.
     stalls: u32,
     /// Those that have not held anything back yet.
-    idle_stalls: Vec<FaultKind>,
+    idle_stalls: Vec<StallId>,
     tampering: Tampering,
     /// After so many bytes a plan resets the connection.
     planned_reset: Option<u64>,
     fired: FiredBetween,
+}
+
+/// A fault that stalls pipes. Others of its kind may do so at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StallId {
+    pub(crate) number: u64,
+    pub(crate) kind: FaultKind,
 }
 
 /// Bytes that arrive at once.
@@ -114,13 +124,13 @@ impl Pipe {
     pub(crate) fn read(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.is_reset(now) {
             self.has_failed = true;
-            self.stop_arrival();
+            self.stop_waiting();
             self.segments.clear();
             self.bytes = VecDeque::new();
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         match self.next_arrival() {
-            Some(arrives) if arrives <= now && self.stalls == 0 => self.stop_arrival(),
+            Some(arrives) if arrives <= now && self.stalls == 0 => self.stop_waiting(),
             next => {
                 self.wait(cx.waker(), next, now);
                 return Poll::Pending;
@@ -197,6 +207,12 @@ impl Pipe {
         set_alarm(&self.schedule, &mut self.arrival, reader, arrives);
     }
 
+    /// The reader has what it has waited for. Whoever finds nothing the next time says so again.
+    fn stop_waiting(&mut self) {
+        self.reader = None;
+        self.stop_arrival();
+    }
+
     fn stop_arrival(&mut self) {
         if let Some(id) = self.arrival.take() {
             self.schedule.stop(id);
@@ -217,9 +233,9 @@ impl Pipe {
         let arrives = self.occupy_line(now, count);
         let begin = self.carried;
         self.carried += count as u64;
-        let changed = self
-            .tampering
-            .strikes(self.carried)
+        // What nobody can read any more is not worth changing, and would not count.
+        let is_read = self.reset.is_none() && !self.is_abandoned;
+        let changed = (is_read && self.tampering.strikes(self.carried))
             .then(|| self.tampering.apply(begin, &data[..count], &mut self.luck, &self.fired));
         let sent = changed.as_deref().unwrap_or(&data[..count]);
         let len = sent.len();
@@ -240,6 +256,12 @@ impl Pipe {
             writer => *writer = Some(waker.clone()),
         }
         self.tell_writer(now);
+    }
+
+    /// Nobody waits at the reader's end for room in the other direction any more.
+    pub(crate) fn forget_writer(&mut self) {
+        self.other_writer = None;
+        self.stop_news();
     }
 
     /// Sends this many bytes behind those that wait, and returns when they arrive.
@@ -297,17 +319,15 @@ impl Pipe {
     }
 
     /// Nothing arrives any more, until it is [resumed](Self::resume) as often.
-    pub(crate) fn stall(&mut self, why: Option<FaultKind>) {
+    pub(crate) fn stall(&mut self, why: Option<StallId>) {
         self.stalls += 1;
         self.idle_stalls.extend(why);
     }
 
-    /// One of the stalls is over, which was one of this kind.
-    pub(crate) fn resume(&mut self, why: Option<FaultKind>, now: Instant) {
+    /// One of the stalls is over.
+    pub(crate) fn resume(&mut self, why: Option<StallId>, now: Instant) {
         self.count_held_back(now);
-        if let Some(place) = self.idle_stalls.iter().position(|idle| Some(*idle) == why) {
-            self.idle_stalls.remove(place);
-        }
+        self.idle_stalls.retain(|idle| Some(*idle) != why);
         self.stalls = self.stalls.saturating_sub(1);
         self.tell_reader(now);
         self.tell_writer(now);
@@ -366,7 +386,7 @@ impl Pipe {
         let reader_waits = self.reader.is_some() && is_due(self.next_arrival());
         let writer_waits = self.other_writer.is_some() && is_due(self.news_arrive());
         if reader_waits || writer_waits {
-            self.idle_stalls.drain(..).for_each(|kind| self.fired.add(kind));
+            self.idle_stalls.drain(..).for_each(|stall| self.fired.add(stall.kind));
         }
     }
 
@@ -404,6 +424,10 @@ impl Pipe {
 
     fn stop_alarms(&mut self) {
         self.stop_arrival();
+        self.stop_news();
+    }
+
+    fn stop_news(&mut self) {
         if let Some(id) = self.news.take() {
             self.schedule.stop(id);
         }
@@ -420,11 +444,4 @@ fn set_alarm(schedule: &Schedule, alarm: &mut Option<AlarmId>, waker: &Waker, at
     }
     let new = Alarm { waker: waker.clone(), host: NOBODY, deadline: at, is_late: false };
     *alarm = Some(schedule.set(Some(at), new));
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        self.count_held_back(self.schedule.now());
-        self.stop_alarms();
-    }
 }

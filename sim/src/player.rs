@@ -13,6 +13,7 @@ use septa_driver::runtime::Timer as _;
 use crate::{
     network::{HostId, Stall},
     observer::Event,
+    pipe::StallId,
     plan::{Fault, FaultKind, Timed},
     socket::with,
     timer::SimTimer,
@@ -38,8 +39,8 @@ struct State {
     luck: SeedStream,
     /// What happens, in order; the next one last.
     cues: Vec<Cue>,
-    /// Those that have begun and last.
-    active: Vec<Timed>,
+    /// Those that have begun and last, with their numbers.
+    active: Vec<(u64, Timed)>,
 }
 
 struct Cue {
@@ -91,15 +92,16 @@ impl Player {
             state.cues.clear();
             state.active.clone()
         });
-        active.iter().for_each(|timed| self.end(timed));
+        active.iter().for_each(|(_, timed)| self.end(timed));
     }
 
     fn begin(self: &Arc<Self>, timed: &Timed) {
         let Some(world) = self.world.upgrade() else { return };
         world.trace.record(Kind::Fault, world.schedule.now(), 0, timed.fault.to_string().as_bytes());
         world.observer.tell(Event::FaultBegins { fault: timed.fault });
-        self.lock(|state| state.active.push(timed.clone()));
-        begin(&world, timed);
+        let number = world.number_fault();
+        self.lock(|state| state.active.push((number, timed.clone())));
+        begin(&world, number, timed);
         if let Fault::SpuriousWakes { host } = timed.fault {
             let task = self.clone().wake_for_nothing(host.get(), timed.clone());
             world.executor.spawn(NOBODY, "spurious wakes".to_owned(), Box::pin(task));
@@ -108,20 +110,22 @@ impl Player {
 
     fn end(&self, timed: &Timed) {
         let Some(world) = self.world.upgrade() else { return };
+        // Of those that are the same in everything, all end at once.
         let was_active = self.lock(|state| {
-            let place = state.active.iter().position(|other| other == timed)?;
+            let place = state.active.iter().position(|(_, other)| other == timed)?;
             Some(state.active.remove(place))
         });
-        if was_active.is_some() {
+        if let Some((number, _)) = was_active {
             world.trace.record(Kind::FaultEnd, world.schedule.now(), 0, timed.fault.to_string().as_bytes());
+            end(&world, number, timed.fault);
+            // What counts as it ends is its doing.
             world.observer.tell(Event::FaultEnds { fault: timed.fault });
-            end(&world, timed.fault);
         }
     }
 
     async fn wake_for_nothing(self: Arc<Self>, host: HostId, timed: Timed) {
         let (least, most) = SPURIOUS_WAKES;
-        while self.lock(|state| state.active.contains(&timed)) {
+        while self.lock(|state| state.active.iter().any(|(_, active)| *active == timed)) {
             let Some(world) = self.world.upgrade() else { return };
             for _ in 0..world.executor.wake_host(host) {
                 world.fired.add(FaultKind::SpuriousWakes, host);
@@ -139,11 +143,11 @@ impl Player {
     }
 }
 
-fn begin(world: &Arc<World>, timed: &Timed) {
+fn begin(world: &Arc<World>, number: u64, timed: &Timed) {
     let (network, now) = (&world.network, world.schedule.now());
     match timed.fault {
         fault @ (Fault::Stall { .. } | Fault::Partition { .. }) => {
-            stalls(fault).for_each(|stall| network.stall(stall));
+            stalls(number, fault).for_each(|stall| network.stall(stall));
         }
         Fault::Reset { one, other, after } => {
             let pipes = [(one, other), (other, one)].map(|(from, to)| network.between(from.get(), to.get()));
@@ -164,22 +168,22 @@ fn begin(world: &Arc<World>, timed: &Timed) {
             }
         }
         Fault::TornStore { host, restart } => world.tear_next_store(host.get(), timed.length, restart),
-        Fault::ClockPause { host } => world.machine(host.get()).clock.pause(),
+        Fault::ClockPause { host } => world.machine(host.get()).clock.pause(number),
         Fault::CalendarJump { host, seconds } => world.machine(host.get()).clock.jump(seconds),
-        Fault::ClockDrift { host, ppm } => world.machine(host.get()).clock.drift(ppm),
+        Fault::ClockDrift { host, ppm } => world.machine(host.get()).clock.drift(number, ppm),
         Fault::LateTimers { host, by } => world.machine(host.get()).clock.be_late(by),
         Fault::SpuriousWakes { .. } => {}
     }
 }
 
-fn end(world: &Arc<World>, fault: Fault) {
+fn end(world: &Arc<World>, number: u64, fault: Fault) {
     let network = &world.network;
     match fault {
-        Fault::Stall { .. } | Fault::Partition { .. } => stalls(fault).for_each(|stall| network.resume(stall)),
+        Fault::Stall { .. } | Fault::Partition { .. } => stalls(number, fault).for_each(|stall| network.resume(stall)),
         Fault::Dial { to, how } => network.heal_dials(to.get(), how),
         Fault::Crash { host, restart } => world.machine(host.get()).start(world, restart),
-        Fault::ClockPause { host } => world.machine(host.get()).clock.resume(),
-        Fault::ClockDrift { host, ppm } => world.machine(host.get()).clock.stop_drift(ppm),
+        Fault::ClockPause { host } => world.machine(host.get()).clock.resume(number),
+        Fault::ClockDrift { host, ppm } => world.machine(host.get()).clock.stop_drift(number, ppm),
         Fault::LateTimers { host, by } => world.machine(host.get()).clock.be_punctual(by),
         Fault::TornStore { .. }
         | Fault::Reset { .. }
@@ -190,17 +194,13 @@ fn end(world: &Arc<World>, fault: Fault) {
     }
 }
 
-/// The directions in which nothing arrives.
-fn stalls(fault: Fault) -> impl Iterator<Item = Stall> {
-    let stall = |from: NonZeroU32, to: NonZeroU32, why: FaultKind| {
-        let (from, to): (HostId, HostId) = (from.get(), to.get());
-        Stall { from, to, why }
-    };
+/// The directions in which nothing arrives for a fault.
+fn stalls(number: u64, fault: Fault) -> impl Iterator<Item = Stall> {
+    let why = StallId { number, kind: fault.kind() };
+    let stall = |from: NonZeroU32, to: NonZeroU32| Stall { from: from.get(), to: to.get(), why };
     let (there, back) = match fault {
-        Fault::Stall { from, to } => (Some(stall(from, to, fault.kind())), None),
-        Fault::Partition { one, other } => {
-            (Some(stall(one, other, fault.kind())), Some(stall(other, one, fault.kind())))
-        }
+        Fault::Stall { from, to } => (Some(stall(from, to)), None),
+        Fault::Partition { one, other } => (Some(stall(one, other)), Some(stall(other, one))),
         _ => (None, None),
     };
     there.into_iter().chain(back)

@@ -14,6 +14,7 @@ use septa_core::Instant;
 use crate::{
     Broken, Menu, Panicked, Sights, Simulation, Stalled, Stats, TraceHash,
     export::Exported,
+    invariant::gist,
     plan::{FaultKind, Plan},
     report::{self, Report, escape},
     simulation::NO_PANICS,
@@ -29,6 +30,13 @@ pub trait Scenario: Sync {
 
     /// How many hosts there are, unless somebody wants more or fewer.
     fn nodes(&self) -> u32;
+
+    /// How many there may be at most: what everybody has with everybody takes memory, and there are 65,535 addresses, of
+    /// which a scenario may need some for hosts of its own. Six times as many as usual, and at least 1000, unless it says
+    /// something else. Whoever lets people choose asks for it.
+    fn max_nodes(&self) -> u32 {
+        self.nodes().saturating_mul(6).max(1000)
+    }
 
     /// What may go wrong among so many hosts.
     fn menu(&self, nodes: u32) -> Menu;
@@ -91,8 +99,20 @@ impl From<Broken> for Failed {
 }
 
 impl Failed {
-    /// What went wrong, without its circumstances: plans that are smaller must fail for the same.
+    /// What went wrong, without its circumstances: plans that are smaller must fail for the same. Of a panic it has the
+    /// first words, without digits: one is seldom the same bug as another.
     pub fn cause(&self) -> String {
+        match self {
+            Self::Stalled(Stalled::Broken(Broken { invariant, why, .. })) if invariant == NO_PANICS => {
+                format!("{NO_PANICS}: {}", gist(why))
+            }
+            Self::Panicked(message) => format!("panic: {}", gist(message)),
+            _ => self.invariant(),
+        }
+    }
+
+    /// What should have been so, for a report, which has the rest beside it.
+    fn invariant(&self) -> String {
         match self {
             Self::Stalled(Stalled::Broken(broken)) => broken.invariant.clone(),
             Self::Stalled(Stalled::Deadlock { .. }) => "deadlock".to_owned(),
@@ -105,7 +125,7 @@ impl Failed {
 
     /// For a report of a run that has ended so. What is not said to have been seen earlier was seen at the end.
     fn seen(&self, stats: &Stats, end: Instant) -> report::Failure {
-        let invariant = self.cause();
+        let invariant = self.invariant();
         match self {
             Self::Stalled(Stalled::Broken(Broken { why, step, at, .. })) => {
                 report::Failure { at: *at, step: *step, host: None, invariant, message: why.clone() }
@@ -266,17 +286,21 @@ fn play_in(simulation: Simulation, scenario: &dyn Scenario, plan: &Plan) -> (Out
     (outcome, simulation)
 }
 
-/// Drops the world of a play. What panics then is why the play failed, unless it has failed before.
+/// Drops the world of a play. What panics then, or is blamed behind the last step, is why the play failed, unless it has
+/// failed before.
 fn bury(simulation: Simulation, outcome: &mut Outcome) {
     let (step, at) = (simulation.stats().steps, simulation.now());
+    let no_panics = |why| (NO_PANICS.to_owned(), why);
     let dropped = catch_unwind(AssertUnwindSafe(|| {
         let panics = simulation.end();
+        let broken = simulation.take_broken();
         drop(simulation);
-        panics.into_iter().next().map(|Panicked { task, message }| format!("{task}: {message}"))
+        let panic = panics.into_iter().next();
+        broken.or_else(|| panic.map(|Panicked { task, message }| no_panics(format!("{task}: {message}"))))
     }));
-    let why = dropped.unwrap_or_else(|payload| Some(crate::executor::message(&*payload)));
-    if let (Some(why), Ok(())) = (why, &outcome.result) {
-        outcome.result = Err(Broken { invariant: NO_PANICS.to_owned(), why, step, at }.into());
+    let broken = dropped.unwrap_or_else(|payload| Some(no_panics(crate::executor::message(&*payload))));
+    if let (Some((invariant, why)), Ok(())) = (broken, &outcome.result) {
+        outcome.result = Err(Broken { invariant, why, step, at }.into());
     }
 }
 

@@ -44,6 +44,8 @@ struct State {
     heap: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
     luck: Option<SeedStream>,
+    /// Entries of the heap for alarms that were stopped or moved.
+    stale: usize,
     alarms: Vec<Slot>,
     free: Vec<usize>,
 }
@@ -98,7 +100,8 @@ pub(crate) enum Due {
 impl Schedule {
     pub(crate) fn new(order: Order, mut seed: Seed) -> Self {
         let luck = (order == Order::Seeded).then(|| seed.public_stream());
-        let state = State { heap: BinaryHeap::new(), sequence: 0, luck, alarms: Vec::new(), free: Vec::new() };
+        let state =
+            State { heap: BinaryHeap::new(), sequence: 0, luck, stale: 0, alarms: Vec::new(), free: Vec::new() };
         Self { now: AtomicU64::new(Instant::EPOCH.as_nanos()), state: Mutex::new(state) }
     }
 
@@ -120,7 +123,10 @@ impl Schedule {
                     What::Task(task) => Due::Task(task),
                     What::Alarm(slot) => match state.go_off(slot, entry.sequence) {
                         Some(alarm) => Due::Alarm(alarm),
-                        None => continue,
+                        None => {
+                            state.stale = state.stale.saturating_sub(1);
+                            continue;
+                        }
                     },
                 };
                 self.now.fetch_max(entry.at.as_nanos(), Ordering::Relaxed);
@@ -158,9 +164,8 @@ impl Schedule {
     pub(crate) fn stop(&self, id: AlarmId) {
         // The waker is dropped when the lock is released: it may be the last that holds a task.
         let _alarm = self.lock(|state| {
-            let slot = &mut state.alarms[id.0];
-            slot.sequence = 0;
-            let alarm = slot.alarm.take();
+            state.leave(id.0);
+            let alarm = state.alarms[id.0].alarm.take();
             state.free.push(id.0);
             state.tidy();
             alarm
@@ -183,6 +188,24 @@ impl Schedule {
         });
     }
 
+    /// Nothing makes the alarms of a host late any more: those that were to be go off when `at` says so for their
+    /// deadline, or now if that is past. Looks at all alarms there are.
+    pub(crate) fn hurry_alarms(&self, host: HostId, at: impl Fn(Instant) -> Option<Instant>) {
+        let now = self.now();
+        self.lock(|state| {
+            for slot in 0..state.alarms.len() {
+                let late = state.alarms[slot].alarm.as_mut().filter(|alarm| alarm.host == host && alarm.is_late);
+                if let Some(alarm) = late {
+                    let at = at(alarm.deadline);
+                    // Whoever was made to wait until now was late all the same.
+                    alarm.is_late = at.is_some_and(|at| at < now);
+                    state.enter(slot, at.map(|at| at.max(now)));
+                }
+            }
+            state.tidy();
+        });
+    }
+
     fn lock<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -197,8 +220,15 @@ impl State {
         self.sequence
     }
 
+    /// Takes the entry from the alarm in a slot, if it has one.
+    fn leave(&mut self, slot: usize) {
+        let entry = std::mem::take(&mut self.alarms[slot].sequence);
+        self.stale += usize::from(entry != 0);
+    }
+
     /// Gives the alarm in a slot another entry, or none.
     fn enter(&mut self, slot: usize, at: Option<Instant>) {
+        self.leave(slot);
         self.alarms[slot].sequence = at.map_or(0, |at| self.push(at, What::Alarm(slot)));
     }
 
@@ -210,14 +240,14 @@ impl State {
     }
 
     fn tidy(&mut self) {
-        let live = self.alarms.len() - self.free.len();
-        // Tasks that can run are in the heap too: then it is looked through for nothing now and then.
-        if self.heap.len() > 2 * live + MAX_STALE {
+        let live = self.heap.len().saturating_sub(self.stale);
+        if self.stale > live.max(MAX_STALE) {
             let Self { heap, alarms, .. } = self;
             heap.retain(|Reverse(entry)| match entry.what {
                 What::Task(_) => true,
                 What::Alarm(slot) => alarms[slot].sequence == entry.sequence,
             });
+            self.stale = 0;
         }
     }
 }
@@ -333,5 +363,35 @@ mod tests {
         let (entries, slots) = schedule.lock(|state| (state.heap.len(), state.alarms.len()));
         assert!(entries <= MAX_STALE + 1, "{entries} entries");
         assert_eq!(slots, 1);
+    }
+
+    /// Otherwise the heap would be looked through each time that an alarm is stopped.
+    #[test]
+    fn tasks_that_can_run_are_not_taken_for_what_leads_nowhere() {
+        let schedule = schedule(Order::Fifo);
+        (0..10_000).for_each(|task| schedule.run(task));
+        for at in 1..=100 {
+            let id = set(&schedule, 0, at);
+            schedule.stop(id);
+        }
+        assert_eq!(schedule.lock(|state| (state.heap.len(), state.stale)), (10_100, 100));
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_counted_until_it_is_taken_out() {
+        let schedule = schedule(Order::Seeded);
+        let stopped = set(&schedule, 0, 1);
+        schedule.stop(stopped);
+        set(&schedule, 1, 2);
+        schedule.move_alarms(1, |_| Some(Instant::from_nanos(3)));
+        schedule.move_alarms(1, |_| None);
+        schedule.move_alarms(1, |_| Some(Instant::from_nanos(4)));
+        let gone_off = set(&schedule, 0, 1);
+        let counts = || schedule.lock(|state| (state.heap.len(), state.stale));
+        assert_eq!(counts(), (5, 3));
+        assert_eq!(all(&schedule), [(1, None), (4, None)]);
+        assert_eq!(counts(), (0, 0));
+        schedule.stop(gone_off);
+        assert_eq!(counts(), (0, 0), "it had no entry any more");
     }
 }

@@ -278,6 +278,11 @@ impl Simulation {
         self.take_panics()
     }
 
+    /// The invariant that was said to be broken since the last step, and why.
+    pub(crate) fn take_broken(&self) -> Option<(String, String)> {
+        self.world.take_broken()
+    }
+
     fn blame_panics(&self) {
         for Panicked { task, message } in self.take_panics() {
             self.world.break_invariant(NO_PANICS, format!("{task}: {message}"));

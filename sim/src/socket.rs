@@ -73,6 +73,9 @@ impl SocketWriter for SimWriter {
             true => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             false => with(output, |pipe| pipe.write(cx, now, data)),
         };
+        if written.is_ready() {
+            with(input, |pipe| pipe.forget_writer());
+        }
         match written {
             Poll::Ready(Ok(Written { count, changed })) => {
                 let sent = changed.as_deref().unwrap_or(&data[..count]);

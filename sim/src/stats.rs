@@ -15,7 +15,7 @@ pub struct Stats {
     pub deliveries: u64,
     /// Bytes that were handed over so.
     pub bytes: u64,
-    /// Timers that fired.
+    /// Timers of hosts that fired.
     pub timers: u64,
     /// Connections that were made, faults or not.
     pub connections: u64,

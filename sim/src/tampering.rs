@@ -1,6 +1,10 @@
 //! What a plan does to the bytes of one direction on their way.
 
-use crate::{draws::Draws, fired::FiredBetween, plan::Tamper};
+use crate::{
+    draws::Draws,
+    fired::FiredBetween,
+    plan::{FaultKind, Tamper},
+};
 
 /// Changes that are to come, by how many bytes came before.
 #[derive(Default)]
@@ -35,15 +39,16 @@ impl Tampering {
         let due: Vec<(u64, Tamper)> = self.due.drain(..due).collect();
         let mut due = due.into_iter().peekable();
         let mut sent = Vec::with_capacity(written.len());
-        for (offset, byte) in (begin..end).zip(written.iter().copied()) {
-            let mut byte = byte;
+        for (offset, original) in (begin..end).zip(written.iter().copied()) {
+            let (mut byte, mut flips) = (original, 0);
             while let Some((_, how)) = due.next_if(|(position, _)| *position <= offset) {
                 let rest = &written[usize::try_from(offset - begin).unwrap_or(0)..];
                 let has_changed = match how {
                     Tamper::Flip => {
                         byte ^= 1 << (luck.next_u64() % 8);
-                        // Of a byte that is swallowed nobody sees it.
-                        self.swallows == 0
+                        // It counts when the byte goes on its way.
+                        flips += 1;
+                        false
                     }
                     Tamper::Truncate(len) => {
                         self.swallows += u64::from(len);
@@ -66,6 +71,9 @@ impl Tampering {
                 self.swallows -= 1;
             } else {
                 sent.push(byte);
+                // Two of the same bit take back each other.
+                let flips = if byte == original { 0 } else { flips };
+                (0..flips).for_each(|_| fired.add(FaultKind::Flip));
             }
         }
         sent

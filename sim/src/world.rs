@@ -56,6 +56,7 @@ struct State {
     /// Those that are down for that, and as whom they come back. Whoever takes one out starts it.
     restarts: BTreeMap<u64, (HostId, Restart)>,
     last_restart: u64,
+    last_fault: u64,
     /// The first invariant that somebody has seen broken.
     broken: Option<(String, String)>,
 }
@@ -85,6 +86,7 @@ impl World {
             doomed: Vec::new(),
             restarts: BTreeMap::new(),
             last_restart: 0,
+            last_fault: 0,
             broken: None,
         };
         let executor = Executor::new(schedule.clone());
@@ -174,6 +176,14 @@ impl World {
     pub(crate) fn note(&self, host: HostId, text: &str) {
         self.trace.record(Kind::Note, self.schedule.now(), host.into(), text.as_bytes());
         self.observer.tell(Event::Note { host, text });
+    }
+
+    /// The number of a fault that begins: never twice the same.
+    pub(crate) fn number_fault(&self) -> u64 {
+        self.lock(|state| {
+            state.last_fault += 1;
+            state.last_fault
+        })
     }
 
     /// The next store of a host is torn, and takes it down for so long.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use septa_sim::{
-    Campaign, Failed, Failure, Menu, Run, Scenario, check,
+    Campaign, Failed, Failure, Menu, Referee, Run, Scenario, check,
     plan::{FaultKind, Plan},
     plan_of, play, play_recorded, suite,
 };
@@ -241,11 +241,110 @@ fn a_panic_at_the_end_of_a_run_is_its_failure_and_not_that_of_the_campaign() {
         true
     });
     assert_eq!(summary.runs, 6);
-    assert_eq!(failures, [(3, "no task panics".to_owned()), (4, "no task panics".to_owned())]);
+    let causes = [(3, "no task panics: host, when it was ended: on purpose"), (4, "no task panics: on purpose")];
+    assert_eq!(failures, causes.map(|(seed, cause)| (seed, cause.to_owned())));
     let plan = plan_of(&Grumpy, 3, None);
     let (outcome, report) = play_recorded(&Grumpy, &plan, "");
     assert_eq!(outcome, play(&Grumpy, &plan));
     assert_eq!(report.failure.unwrap().message, "host, when it was ended: on purpose");
+}
+
+/// Somebody is blamed when all is over: by the scenario itself, or by a task that is dropped with the world.
+struct Tattler;
+
+struct Whistle(Referee);
+
+impl Drop for Whistle {
+    fn drop(&mut self) {
+        self.0.blame("nobody whistles", "somebody does");
+    }
+}
+
+impl Scenario for Tattler {
+    fn name(&self) -> &str {
+        "tattler"
+    }
+
+    fn nodes(&self) -> u32 {
+        1
+    }
+
+    fn menu(&self, _: u32) -> Menu {
+        Menu::calm()
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let whistle = Whistle(run.simulation.referee());
+        let is_task = run.plan.seed == 0;
+        if is_task {
+            run.simulation.spawn("holder", async move {
+                let _whistle = whistle;
+                std::future::pending().await
+            });
+        }
+        run.simulation.run_for(Duration::from_secs(1))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn who_is_blamed_behind_the_last_step_is_blamed() {
+    for seed in [0, 1] {
+        let Err(failed) = play(&Tattler, &plan_of(&Tattler, seed, None)).result else { panic!("seed {seed}") };
+        assert_eq!(failed.cause(), "nobody whistles");
+    }
+}
+
+/// Panics of two kinds: one where a host has crashed and a clock was stopped, and another where only one of that was so.
+struct TwoBugs {
+    in_a_task: bool,
+}
+
+impl Scenario for TwoBugs {
+    fn name(&self) -> &str {
+        "two-bugs"
+    }
+
+    fn nodes(&self) -> u32 {
+        BOTH.nodes()
+    }
+
+    fn menu(&self, nodes: u32) -> Menu {
+        BOTH.menu(nodes)
+    }
+
+    fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
+        let _ = BOTH.play(run);
+        let fired = run.simulation.faults_fired();
+        let has = |kind| fired.contains_key(&kind);
+        let (crashed, paused, number) = (has(FaultKind::Crash), has(FaultKind::ClockPause), run.plan.faults.len());
+        let bug = move || match (crashed, paused) {
+            (true, true) => panic!("crashed and paused, of {number} faults"),
+            (true, false) | (false, true) => panic!("one of the two, of {number} faults"),
+            (false, false) => {}
+        };
+        if self.in_a_task {
+            run.simulation.spawn("bug", async move { bug() });
+        } else {
+            bug();
+        }
+        run.simulation.run_for(Duration::from_secs(1))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_is_not_taken_for_another_one() {
+    for in_a_task in [false, true] {
+        let scenario = TwoBugs { in_a_task };
+        let mut outcomes = (0..100).map(|seed| play(&scenario, &plan_of(&scenario, seed, None)));
+        let found = outcomes.find(|outcome| {
+            let cause = outcome.result.as_ref().err().map(Failed::cause);
+            cause.is_some_and(|cause| cause.contains("crashed and paused, of  faults"))
+        });
+        let smallest = Failure::shrink(&scenario, found.unwrap()).smallest;
+        assert_eq!(smallest.plan.faults.len(), 2, "{:?}", smallest.result);
+    }
 }
 
 #[test]

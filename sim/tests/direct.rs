@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    task::{Context as TaskContext, Waker},
     time::Duration,
 };
 
@@ -187,6 +188,7 @@ fn a_node_that_cannot_listen_is_reported_and_ends() {
     direct.start(&simulation.host("one"), listening(&simulation, 2), talker(&Log::default(), Vec::new())).unwrap();
     run_for(&simulation, 1);
     assert!(direct.violations()[0].what.starts_with("it cannot listen at 10.0.0.2:4001"));
+    assert_eq!(direct.violations()[0].cause(), "a node listens where it is to");
     assert_eq!(seen.lock().unwrap().len(), 1);
     assert_eq!(simulation.live_tasks().len(), 0);
 }
@@ -225,7 +227,84 @@ fn the_timer_of_an_application_comes_when_it_was_asked_for_and_not_otherwise() {
     assert_eq!(*calls.lock().unwrap(), [5, 5, 20].map(Instant::from_nanos));
     let violations = direct.violations();
     assert_eq!((violations.len(), violations[0].what.as_str()), (1, "late"));
+    assert_eq!(violations[0].cause(), "the application finds nothing wrong: late");
     assert_eq!(violations[0].at, Instant::from_nanos(20));
+}
+
+#[test]
+fn a_node_that_moves_to_another_task_keeps_its_timer() {
+    let (simulation, direct, calls) = (Simulation::new(1), Direct::checked(), Arc::default());
+    let sleeper = Sleeper(Arc::clone(&calls));
+    let node = direct.node(simulation.host("one"), Setup::serving(identity(1), &[]), sleeper).unwrap();
+    let mut node = Box::pin(node);
+    assert!(node.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
+    simulation.spawn("another task", node);
+    run_for(&simulation, 1);
+    assert_eq!(*calls.lock().unwrap(), [5, 5, 20].map(Instant::from_nanos));
+}
+
+/// All of them end at once, and a node keeps no more than 4096 events that nobody has asked for.
+#[test]
+fn a_hub_tells_of_more_connections_than_its_node_keeps_events() {
+    let simulation = Simulation::new(1);
+    let length = Duration::from_secs(10);
+    let options = idle::Options { hubs: 1, peers: 5000, length, is_checked: true, ..Default::default() };
+    simulation.set_max_steps(100_000_000);
+    let crowd = idle::Crowd::start(&simulation, &options);
+    simulation.run_for(length + Duration::from_secs(60)).unwrap();
+    assert_eq!(crowd.outcome().hellos, 5000);
+    assert_eq!(simulation.live_tasks().len(), 0);
+}
+
+/// Ends at once, and when its connection is closed, fills its node with so many events that it drops the one that says so.
+struct Careless;
+
+impl Careless {
+    fn turn_somebody_away(cx: &mut Context<'_>) {
+        let (now, addr) = (cx.now(), Multiaddr::from_socket_addr("10.0.0.9:9".parse().unwrap()));
+        let endpoints = node::Endpoints { local: addr.clone(), remote: addr };
+        assert!(cx.node().handle_incoming(now, endpoints).is_err(), "it is shutting down");
+    }
+}
+
+impl Application for Careless {
+    fn node_event(&mut self, cx: &mut Context<'_>, event: node::Event) {
+        let is_first = matches!(event, node::Event::Denied { .. }) && cx.node().lost_events() == 0;
+        while is_first && cx.node().lost_events() == 0 {
+            Self::turn_somebody_away(cx);
+        }
+    }
+
+    fn connection_event(&mut self, cx: &mut Context<'_>, _: ConnectionId, _: &mut Connection, event: Event) {
+        match event {
+            Event::Ready => cx.end(),
+            Event::Closed => Self::turn_somebody_away(cx),
+            _ => {}
+        }
+    }
+}
+
+/// Dials, and says nothing.
+struct Visitor((PeerId, Multiaddr));
+
+impl Application for Visitor {
+    fn started(&mut self, cx: &mut Context<'_>) {
+        let (now, (peer, addr)) = (cx.now(), self.0.clone());
+        cx.node().add_peer(now, peer, &[addr], Intent::Persistent).unwrap();
+    }
+
+    fn connection_event(&mut self, _: &mut Context<'_>, _: ConnectionId, _: &mut Connection, _: Event) {}
+}
+
+#[test]
+fn events_that_a_node_has_dropped_are_not_missed() {
+    let (simulation, direct) = (Simulation::new(1), Direct::checked());
+    direct.start(&simulation.host("one"), listening(&simulation, 1), Careless).unwrap();
+    let visitor = Visitor(target(&simulation, 1));
+    direct.start(&simulation.host("two"), Setup::serving(identity(2), &[ECHO]), visitor).unwrap();
+    run_for(&simulation, 60);
+    assert_eq!(direct.violations(), []);
+    assert_eq!(simulation.live_tasks(), ["two: node"], "the other one has ended");
 }
 
 fn transfer(seed: u64, provider: Arc<dyn Provider>) -> (septa_sim::direct::Counts, TraceHash) {

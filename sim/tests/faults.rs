@@ -122,6 +122,20 @@ fn a_dial_waits_until_nothing_stands_in_either_direction() {
     }
 }
 
+/// The second begins when the dial is held up already.
+#[test]
+fn a_dial_that_is_held_up_by_one_fault_behind_the_other_counts_both() {
+    let mut world = World::new("at 0s for 100ms stall 1>2\nat 50ms for 100ms partition 1-2");
+    world.sleep(1);
+    world.connect();
+    assert_eq!((world.millis(), world.fired()), (150, vec![(FaultKind::Stall, 1), (FaultKind::Partition, 1)]));
+
+    let mut world = World::new("at 0s for 100ms stall 1>2\nat 50ms for 40ms partition 1-2");
+    world.sleep(1);
+    world.connect();
+    assert_eq!((world.millis(), world.fired()), (100, vec![(FaultKind::Stall, 1)]), "the second made no difference");
+}
+
 #[test]
 fn a_dial_takes_a_round_trip_and_so_does_its_refusal() {
     let mut world = World::with_latency(30, "");
@@ -191,6 +205,37 @@ fn a_stall_that_delays_nothing_does_not_count_and_one_that_delays_an_end_does() 
     assert_eq!((world.millis(), world.fired()), (100, vec![(FaultKind::Stall, 1)]));
 }
 
+/// It has waited for the bytes before, and a writer for room, but neither does so any more.
+#[test]
+fn a_stall_does_not_count_for_whoever_has_stopped_waiting() {
+    let mut world = World::with_latency(10, "at 100ms for 100ms partition 1-2");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, b"early").unwrap();
+    assert_eq!(world.read(&mut far).unwrap(), b"early");
+    world.sleep(90);
+    world.write(&mut near, b"late").unwrap();
+    world.sleep(150);
+    assert_eq!(world.fired(), [], "nobody reads");
+    assert_eq!(world.read(&mut far).unwrap(), b"late");
+
+    let mut world = World::with_latency(10, "at 100ms for 100ms stall 2>1");
+    let (mut near, mut far) = world.connect();
+    world.write(&mut near, &[0; 1 << 20]).unwrap();
+    let mut has_room = false;
+    world.run(poll_fn(|cx| {
+        has_room = near.writer.poll_write(cx, b"x").is_ready();
+        std::task::Poll::Ready(())
+    }));
+    assert!(!has_room);
+    world.sleep(20);
+    world.read(&mut far).unwrap();
+    world.write(&mut near, b"x").unwrap();
+    world.sleep(70);
+    drop(far);
+    world.sleep(150);
+    assert_eq!(world.fired(), [], "nobody writes");
+}
+
 #[test]
 fn a_dial_that_would_have_been_refused_anyway_does_not_count() {
     for how in ["refused", "backlog"] {
@@ -232,12 +277,37 @@ fn a_connection_that_is_closed_is_not_reset() {
 
 #[test]
 fn a_flip_of_a_byte_that_nobody_sees_does_not_count() {
-    let mut world = World::new("at 10ms tamper 1>2 truncate len=3 after=0\nat 10ms tamper 1>2 flip after=1");
-    let (mut near, mut far) = world.connect();
+    for (first, second) in [
+        ("truncate len=3 after=0", "flip after=1"),
+        ("truncate len=3 after=0", "flip after=0"),
+        ("flip after=0", "truncate len=3 after=0"),
+    ] {
+        let mut world = World::new(&format!("at 10ms tamper 1>2 {first}\nat 10ms tamper 1>2 {second}"));
+        let (mut near, mut far) = world.connect();
+        world.sleep(20);
+        world.write(&mut near, b"0123456789").unwrap();
+        assert_eq!(world.read(&mut far).unwrap(), b"3456789");
+        assert_eq!(world.fired(), [(FaultKind::Truncate, 1)], "{first}, {second}");
+    }
+}
+
+/// The other end is closed, or the connection is reset, and the writer does not know yet.
+#[test]
+fn a_change_of_bytes_that_nobody_reads_does_not_count() {
+    let mut world = World::with_latency(50, "at 110ms tamper 1>2 flip after=0");
+    let (mut near, far) = world.connect();
     world.sleep(20);
+    drop(far);
     world.write(&mut near, b"0123456789").unwrap();
-    assert_eq!(world.read(&mut far).unwrap(), b"3456789");
-    assert_eq!(world.fired(), [(FaultKind::Truncate, 1)]);
+    assert_eq!(world.fired(), []);
+
+    let mut world = World::with_latency(50, "at 110ms reset 1-2 after=0\nat 110ms tamper 1>2 flip after=10");
+    let (mut near, _far) = world.connect();
+    world.sleep(20);
+    for _ in 0..2 {
+        world.write(&mut near, b"0123456789").unwrap();
+    }
+    assert_eq!(world.fired(), [(FaultKind::Reset, 1)]);
 }
 
 /// What is on its way to an end that is closed does not take back what that end has sent.
@@ -462,7 +532,7 @@ fn where_too_many_wait_a_connection_is_made_and_reset_at_once() {
 fn a_plan_that_strikes_a_host_that_there_is_not_is_refused_whole() {
     let simulation = Simulation::new(1);
     simulation.host("only");
-    let plan: Plan = "at 0s crash 1 new\nat 1s stall 1>2".parse().unwrap();
+    let plan: Plan = "at 0s crash 1 new\nat 1s for 1s stall 1>2".parse().unwrap();
     let error = simulation.play(&plan.faults).unwrap_err();
     assert_eq!(error.to_string(), "'stall 1>2' strikes a host that there is not");
     assert!(simulation.live_tasks().is_empty());

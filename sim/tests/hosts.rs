@@ -17,11 +17,19 @@ use septa_driver::{
 };
 use septa_sim::{
     Boot, Simulation, Stalled,
-    plan::{FaultKind, Plan},
+    plan::{Fault, FaultKind, Plan, Timed},
 };
+
+const FIRST: NonZeroU32 = NonZeroU32::MIN;
 
 fn play(simulation: &Simulation, plan: &str) {
     simulation.play(&plan.parse::<Plan>().unwrap().faults).unwrap();
+}
+
+/// Faults that begin now, and may be such that a plan refuses them, as they do nothing.
+fn strike(simulation: &Simulation, length: Duration, faults: impl IntoIterator<Item = Fault>) {
+    let timed = |fault| Timed { at: Duration::ZERO, length, fault };
+    simulation.play(&faults.into_iter().map(timed).collect::<Vec<_>>()).unwrap();
 }
 
 fn run(simulation: &Simulation, millis: u64) {
@@ -152,6 +160,21 @@ fn pauses_that_overlap_are_one() {
     assert_eq!(*ticks.lock().unwrap(), [10, 20, 65, 75, 85, 95]);
 }
 
+/// The second begins before the first ends, at the same instant.
+#[test]
+fn of_two_faults_of_a_clock_the_end_of_one_does_not_make_the_other_forgotten() {
+    for (plan, kind) in [
+        ("at 45ms for 20ms clock-pause 1\nat 25ms for 20ms clock-pause 1", FaultKind::ClockPause),
+        ("at 45ms for 30ms clock-drift 1 ppm=9\nat 15ms for 30ms clock-drift 1 ppm=9", FaultKind::ClockDrift),
+    ] {
+        let simulation = Simulation::new(1);
+        ticking(&simulation);
+        play(&simulation, plan);
+        run(&simulation, 100);
+        assert_eq!(fired(&simulation), [(kind, 2)], "{plan}");
+    }
+}
+
 #[test]
 fn a_clock_that_drifts_gains_and_keeps_what_it_has_gained() {
     let simulation = Simulation::new(1);
@@ -172,12 +195,10 @@ fn a_clock_that_drifts_gains_and_keeps_what_it_has_gained() {
 #[test]
 fn a_clock_that_nobody_is_misled_by_does_not_count() {
     for (fault, kind, looks) in [
-        // Between two ticks, and for no time at all.
+        // Between two ticks.
         ("at 11ms for 3ms clock-pause 1", FaultKind::ClockPause, true),
-        ("at 10ms clock-pause 1", FaultKind::ClockPause, true),
         ("at 1ms for 90ms clock-pause 1", FaultKind::ClockPause, false),
         ("at 1ms for 90ms clock-drift 1 ppm=1000", FaultKind::ClockDrift, false),
-        ("at 1ms for 90ms clock-drift 1 ppm=0", FaultKind::ClockDrift, true),
         ("at 1ms calendar-jump 1 seconds=7", FaultKind::CalendarJump, true),
     ] {
         let simulation = Simulation::new(1);
@@ -189,6 +210,23 @@ fn a_clock_that_nobody_is_misled_by_does_not_count() {
         play(&simulation, fault);
         run(&simulation, 200);
         assert_eq!(fired(&simulation), [], "{fault}: {kind}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_touched_for_no_time_or_by_nothing_does_not_count() {
+    let length = Duration::from_millis(90);
+    for (length, fault) in [
+        (Duration::ZERO, Fault::ClockPause { host: FIRST }),
+        (length, Fault::ClockDrift { host: FIRST, ppm: 0 }),
+        (length, Fault::CalendarJump { host: FIRST, seconds: 0 }),
+    ] {
+        let simulation = Simulation::new(1);
+        ticking(&simulation);
+        run(&simulation, 10);
+        strike(&simulation, length, [fault]);
+        run(&simulation, 200);
+        assert_eq!(fired(&simulation), [], "{fault}");
     }
 }
 
@@ -214,6 +252,16 @@ fn a_clock_that_somebody_is_misled_by_counts_once() {
     assert_eq!(fired(&simulation), [(FaultKind::ClockPause, 1)]);
     host.unix_time();
     assert_eq!(fired(&simulation), [(FaultKind::ClockPause, 1), (FaultKind::CalendarJump, 1)]);
+}
+
+#[test]
+fn a_calendar_that_jumps_by_nothing_does_not_count_beside_one_that_jumps() {
+    let simulation = Simulation::new(1);
+    let host = simulation.host("host");
+    strike(&simulation, Duration::ZERO, [0, 7].map(|seconds| Fault::CalendarJump { host: FIRST, seconds }));
+    run(&simulation, 1);
+    host.unix_time();
+    assert_eq!(fired(&simulation), [(FaultKind::CalendarJump, 1)]);
 }
 
 #[test]
@@ -243,6 +291,24 @@ fn timers_are_late_while_it_lasts_and_never_early() {
     assert!(late > 10);
     assert!(fired(&simulation)[0].1 >= late);
     assert!(gaps.ends_with(&[10; 40]), "it is over");
+}
+
+/// One that was set while it lasted, for later, and one that it has held up until now.
+#[test]
+fn timers_are_late_no_longer_than_it_lasts() {
+    for (millis, expected) in [(1000, 1000), (50, 100)] {
+        let simulation = Simulation::new(1);
+        let host = simulation.host("host");
+        play(&simulation, "at 0s for 100ms late-timers 1 by=1000s");
+        run(&simulation, 1);
+        let deadline = Instant::from_nanos(millis * 1_000_000);
+        let mut timer = host.timer();
+        timer.reset(Some(deadline));
+        simulation.block_on(poll_fn(|cx| timer.poll_expired(cx))).unwrap();
+        assert_eq!(simulation.now().as_nanos() / 1_000_000, expected);
+        let late = if millis < expected { vec![(FaultKind::LateTimers, 1)] } else { Vec::new() };
+        assert_eq!(fired(&simulation), late);
+    }
 }
 
 #[test]

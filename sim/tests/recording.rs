@@ -195,6 +195,19 @@ fn who_hangs_up_is_named() {
     assert_eq!(established, [true, false, false]);
 }
 
+/// The first counts when alice speaks, at 1 s. The second begins behind that, and counts when it is over.
+#[test]
+fn what_counts_as_a_fault_ends_is_its_doing() {
+    let simulation = Simulation::new(1);
+    simulation.record();
+    village(&simulation);
+    let partition = |one, other| Fault::Partition { one: host(one), other: host(other) };
+    strike(&simulation, &[(500, 4000, partition(1, 2)), (1500, 1000, partition(2, 1))]);
+    simulation.run_for(Duration::from_secs(6)).unwrap();
+    let report = simulation.recording().unwrap();
+    assert_eq!(report.faults.iter().map(|fault| fault.fired).collect::<Vec<_>>(), [1, 1]);
+}
+
 /// Two partitions at once, but only across one of them does somebody talk.
 #[test]
 fn a_fault_counts_what_itself_has_changed() {

@@ -69,6 +69,19 @@ fn timers_fire_in_order_and_time_jumps() {
     assert!(simulation.live_tasks().is_empty());
 }
 
+/// The simulator waits by timers, too, which nothing in the world has asked for.
+#[test]
+fn only_timers_of_hosts_count() {
+    let simulation = Simulation::new(1);
+    simulation.run_for(Duration::from_secs(1)).unwrap();
+    simulation.block_on(simulation.sleep(Duration::from_secs(1))).unwrap();
+    assert_eq!((simulation.stats().timers, simulation.stats().events()), (0, 0));
+    let mut timer = simulation.host("a").timer();
+    timer.reset(Some(simulation.now().saturating_add(Duration::from_secs(1))));
+    simulation.block_on(poll_fn(|cx| timer.poll_expired(cx))).unwrap();
+    assert_eq!((simulation.stats().timers, simulation.stats().events()), (1, 1));
+}
+
 #[test]
 fn a_panic_ends_one_task_and_is_reported() {
     let simulation = Simulation::new(1);

@@ -50,6 +50,11 @@ impl Inner {
         self.has_touched_node = true;
         &mut self.node
     }
+
+    /// The node has dropped events, as too many waited.
+    pub(super) fn has_lost_events(&self) -> bool {
+        self.node.lost_events() > 0
+    }
 }
 
 impl Context<'_> {

@@ -17,14 +17,20 @@ use septa_core::{
 use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
 
 use super::{
-    Application, Context, Setup,
+    Application, Context, Setup, Violation,
     context::Inner,
     contract::Ledger,
+    memory::MemoryBound,
     slots::Slot,
     transport::{Transport, Turn, Why},
-    work::{Shared, Work},
+    work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Shared, Work},
 };
 
+/// The rule of the ledger.
+const ONCE: &str = "a connection is made, opened and closed once";
+
+/// Turns behind which the node is asked what it has to tell: in so many there are far fewer events than it keeps.
+const TURNS: usize = 64;
 /// How long nothing is accepted behind an error such as "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,14 +38,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct EventLoop {
     shared: Arc<Shared>,
     config: Arc<connection::Config>,
+    /// What each connection may hold.
+    memory: MemoryBound,
     credentials: Arc<Credentials>,
     application: Box<dyn Application>,
     inner: Inner,
     timer: Box<dyn Timer>,
     /// What the timer is armed for.
     armed: Option<Instant>,
+    /// The task may be another one than that which the timer wakes.
+    has_moved: bool,
     has_started: bool,
-    /// Kept in a world that is checked.
+    /// Kept in a world that is checked, as long as the node tells everything.
     ledger: Ledger,
 }
 
@@ -58,12 +68,14 @@ impl EventLoop {
         let inner = Inner::new(runtime, node, now);
         Ok(Self {
             shared,
+            memory: MemoryBound::new(&connection),
             config: Arc::new(connection),
             credentials: Arc::new(credentials),
             application,
             inner,
             timer,
             armed: None,
+            has_moved: false,
             has_started: false,
             ledger: Ledger::default(),
         })
@@ -76,7 +88,7 @@ impl EventLoop {
 
     /// One turn for everything that is ready. Ready when the node has ended.
     fn run(&mut self, cx: &mut TaskContext<'_>, work: &mut Work) -> Poll<()> {
-        self.inner.slots.ready.begin(cx.waker());
+        self.has_moved |= self.inner.slots.ready.begin(cx.waker());
         self.inner.now = self.inner.runtime.now();
         if !self.has_started {
             self.has_started = true;
@@ -86,13 +98,16 @@ impl EventLoop {
         self.expire(work);
         let mut ready = std::mem::take(&mut work.buffers.ready);
         self.inner.slots.ready.swap(&mut ready);
-        for index in ready.drain(..) {
+        for (turn, index) in (1_usize..).zip(ready.drain(..)) {
             self.take_turn(index, work);
+            if turn.is_multiple_of(TURNS) {
+                self.obey(work);
+            }
         }
         work.buffers.ready = ready;
         self.obey(work);
         if self.inner.is_ending && self.inner.node().is_idle() && self.inner.slots.is_idle() {
-            work.require(|| self.ledger.end());
+            self.enter(work, |ledger| ledger.end());
             return Poll::Ready(());
         }
         if self.inner.slots.ready.end() || self.arm(cx) {
@@ -108,7 +123,8 @@ impl EventLoop {
             self.inner.node().handle_timeout(now);
             let next = self.inner.node().poll_timeout();
             work.check(
-                |_| next.is_none_or(|next| next > now),
+                NOT_AGAIN,
+                || next.is_none_or(|next| next > now),
                 || format!("the node's timer that fired is due again at {next:?}"),
             );
         }
@@ -123,11 +139,11 @@ impl EventLoop {
     fn arm(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let Inner { node_deadline, slots, alarm, .. } = &self.inner;
         let next = node_deadline.iter().copied().chain(slots.next_deadline()).chain(*alarm).min();
-        // A timer that was pending wakes the task at its deadline, unasked.
-        if next == self.armed && next.is_none_or(|next| next > self.inner.now) {
+        // A timer that was pending wakes the task at its deadline, unasked, if that is the task that it knows.
+        if next == self.armed && !self.has_moved && next.is_none_or(|next| next > self.inner.now) {
             return false;
         }
-        self.armed = next;
+        (self.armed, self.has_moved) = (next, false);
         self.timer.reset(next);
         let is_due = self.timer.poll_expired(cx).is_ready();
         if is_due {
@@ -143,7 +159,7 @@ impl EventLoop {
         }
         loop {
             while let Some(event) = self.inner.node().poll_event() {
-                work.require(|| self.ledger.hear(&event));
+                self.enter(work, |ledger| ledger.hear(&event));
                 self.application.node_event(&mut Context(&mut self.inner), event);
             }
             let Some(action) = self.inner.node().poll_action() else { break };
@@ -152,12 +168,23 @@ impl EventLoop {
         let now = self.inner.now;
         let node = self.inner.node();
         work.check(
-            |_| node.poll_action().is_none() && node.poll_event().is_none(),
+            NOTHING_LEFT,
+            || node.poll_action().is_none() && node.poll_event().is_none(),
             || "the node wants something behind the last that it wanted".to_owned(),
         );
-        work.require(|| check_early_timeout(node, now));
+        work.require(NOT_TOO_EARLY, || check_early_timeout(node, now));
         self.inner.node_deadline = node.poll_timeout();
         self.inner.has_touched_node = false;
+    }
+
+    /// Has something written into the ledger. What the node has dropped leaves gaps in it, of which nobody is to blame:
+    /// then it is not kept any longer.
+    fn enter(&mut self, work: &mut Work, entry: impl FnOnce(&mut Ledger) -> Result<(), String>) {
+        if self.inner.has_lost_events() {
+            self.ledger = Ledger::default();
+        } else {
+            work.require(ONCE, || entry(&mut self.ledger));
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -197,7 +224,7 @@ impl EventLoop {
     fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
         let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
         let turn = transport.take_turn(why, work, &mut *self.application, &mut self.inner);
-        work.require(|| transport.check_memory(&self.config));
+        work.require("a connection holds no more than its limits promise", || transport.check_memory(&self.memory));
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
             return slots.remove(index, &Slot::Open(transport));
@@ -260,7 +287,7 @@ impl EventLoop {
     fn begin(&mut self, link: Link, socket: Socket, work: &mut Work) {
         let Some(id) = link.id() else { return };
         work.counts.connections += 1;
-        work.require(|| self.ledger.begin(id));
+        self.enter(work, |ledger| ledger.begin(id));
         let connection = Connection::new(link, self.config.clone(), self.credentials.clone(), self.inner.now);
         self.inner.slots.insert(|waker| Slot::Open(Box::new(Transport::new(id, connection, socket, waker))));
     }
@@ -275,7 +302,7 @@ impl Future for EventLoop {
         let outcome = event_loop.run(cx, &mut work);
         let Inner { runtime, reports, .. } = &mut event_loop.inner;
         event_loop.shared.put_work(runtime, work);
-        reports.drain(..).for_each(|what| event_loop.shared.violated(runtime, what));
+        reports.drain(..).for_each(|what| event_loop.shared.violated(runtime, Violation::REPORTED, what));
         outcome
     }
 }

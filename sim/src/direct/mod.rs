@@ -62,6 +62,7 @@
 mod context;
 mod contract;
 mod event_loop;
+mod memory;
 mod ready;
 mod slots;
 mod transport;
@@ -82,6 +83,9 @@ use work::Shared;
 pub use work::{Counts, Violation};
 
 use crate::FastCrypto;
+
+/// The rule of a node that was told to listen.
+const LISTENS: &str = "a node listens where it is to";
 
 /// The program of a node that is driven directly.
 ///
@@ -199,7 +203,10 @@ impl Direct {
             for addr in listen {
                 match host.listen(addr).await {
                     Ok(acceptor) => event_loop.add_listener(acceptor),
-                    Err(error) => return shared.violated(&host, format!("it cannot listen at {addr}: {error}")),
+                    Err(error) => {
+                        let what = format!("it cannot listen at {addr}: {error}");
+                        return shared.violated(&host, LISTENS, what);
+                    }
                 }
             }
             event_loop.await;

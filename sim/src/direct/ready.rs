@@ -67,14 +67,15 @@ impl Wake for Mark {
 }
 
 impl Ready {
-    /// The task of the node begins to run.
-    pub(super) fn begin(&self, task: &Waker) {
+    /// The task of the node begins to run. True if it may be another one than before.
+    pub(super) fn begin(&self, task: &Waker) -> bool {
         let mut state = self.lock();
         state.is_running = true;
-        match &mut state.task {
-            Some(known) => known.clone_from(task),
-            None => state.task = Some(task.clone()),
+        let is_known = state.task.as_ref().is_some_and(|known| known.will_wake(task));
+        if !is_known {
+            state.task = Some(task.clone());
         }
+        !is_known
     }
 
     /// Exchanges the list for `empty`.

@@ -80,8 +80,8 @@ impl Slots {
         self.entries.get(index).and_then(|entry| entry.armed).is_some_and(|deadline| deadline <= now)
     }
 
-    /// Puts back what had its turn, or something else in its place.
-    pub(super) fn put(&mut self, index: usize, slot: Slot) {
+    /// Puts something new into a place.
+    fn put(&mut self, index: usize, slot: Slot) {
         match &slot {
             Slot::Dialing { id, .. } => drop(self.dials.insert(*id, index)),
             Slot::Open(transport) => drop(self.connections.insert(transport.id(), index)),
@@ -90,7 +90,7 @@ impl Slots {
         self.put_back(index, slot);
     }
 
-    /// [`put`](Self::put), of what is known already.
+    /// Puts back what had its turn.
     pub(super) fn put_back(&mut self, index: usize, slot: Slot) {
         if let Some(entry) = self.entries.get_mut(index) {
             entry.slot = slot;

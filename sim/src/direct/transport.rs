@@ -2,14 +2,19 @@
 
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use septa_core::{
-    Connection, ConnectionId, Instant,
-    connection::{self, Event, MAX_RECV},
-    yamux::INITIAL_WINDOW,
-};
+use septa_core::{Connection, ConnectionId, Instant, connection::Event};
 use septa_driver::runtime::Socket;
 
-use super::{Application, Context, context::Inner, work::Work};
+use super::{
+    Application, Context,
+    context::Inner,
+    memory::MemoryBound,
+    work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Work},
+};
+
+const CLOSED_LAST: &str = "Closed is said once and last";
+const ROOM: &str = "there is the room that was told of";
+const SENDS: &str = "there is something to send when it is said so, and only then";
 
 /// Reads of one turn. Behind them the other connections have theirs.
 const READS: usize = 16;
@@ -113,7 +118,8 @@ impl Transport {
             work.counts.timers += 1;
             let next = self.poll_timeout();
             work.check(
-                |_| next.is_none_or(|next| next > now),
+                NOT_AGAIN,
+                || next.is_none_or(|next| next > now),
                 || format!("a timer that fired is due again at {next:?}"),
             );
         }
@@ -133,7 +139,7 @@ impl Transport {
         }
         match () {
             () if self.connection.is_closed() => {
-                work.check(|_| self.has_closed, || "what is closed has not said so".to_owned());
+                work.check(CLOSED_LAST, || self.has_closed, || "what is closed has not said so".to_owned());
                 self.unsent.take().into_iter().for_each(|unsent| work.buffers.put_output(unsent.buffer));
                 Turn::Over
             }
@@ -164,7 +170,7 @@ impl Transport {
                 work.counts.deliveries += 1;
                 work.counts.bytes += count as u64;
                 let taken = self.connection.handle_recv(now, &mut input[..count]);
-                work.check(|_| taken.is_ok(), || format!("no room for {count} bytes, where there was some for {room}"));
+                work.check(ROOM, || taken.is_ok(), || format!("no room for {count} bytes of {room}"));
             }
             Poll::Ready(Err(_)) => {
                 self.is_drained = true;
@@ -183,7 +189,7 @@ impl Transport {
         loop {
             while self.connection.may_have_event() {
                 let Some(event) = self.connection.poll_event() else { break };
-                work.check(|_| !self.has_closed, || format!("an event behind Closed: {event:?}"));
+                work.check(CLOSED_LAST, || !self.has_closed, || format!("an event behind Closed: {event:?}"));
                 self.has_closed |= event == Event::Closed;
                 application.connection_event(&mut Context(inner), self.id, &mut self.connection, event);
             }
@@ -210,7 +216,7 @@ impl Transport {
             return false;
         }
         let polled = self.connection.poll_transmit(now, &mut work.buffers.output);
-        work.check(|_| matches!(polled, Ok(1..)), || format!("what wanted to send gave {polled:?}"));
+        work.check(SENDS, || matches!(polled, Ok(1..)), || format!("what wanted to send gave {polled:?}"));
         let Ok(count @ 1..) = polled else { return false };
         let taken = self.push(now, &work.buffers.output[..count]);
         if taken < count {
@@ -263,17 +269,17 @@ impl Transport {
     /// What has said that it has nothing must have nothing.
     fn check_is_settled(&mut self, work: &mut Work, now: Instant) {
         let event = self.connection.poll_event();
-        work.check(|_| event.is_none(), || format!("another event behind the last one: {event:?}"));
+        work.check(NOTHING_LEFT, || event.is_none(), || format!("another event behind the last one: {event:?}"));
         let message = self.connection.poll_node();
-        work.check(|_| message.is_none(), || format!("another message to the node behind the last one: {message:?}"));
-        work.require(|| self.check_early_timeout(now));
+        work.check(NOTHING_LEFT, || message.is_none(), || format!("another message behind the last one: {message:?}"));
+        work.require(NOT_TOO_EARLY, || self.check_early_timeout(now));
         if self.unsent.is_some() {
             return;
         }
-        work.check(|_| !self.connection.wants_transmit(), || "it wants to send what it was not asked for".to_owned());
+        work.check(SENDS, || !self.connection.wants_transmit(), || "more to send than it was asked for".to_owned());
         for _ in 0..2 {
             let count = self.connection.poll_transmit(now, &mut work.buffers.output).unwrap_or(0);
-            work.check(|_| count == 0, || format!("{count} bytes to send where there was nothing to send"));
+            work.check(SENDS, || count == 0, || format!("{count} bytes to send where there was nothing to send"));
         }
     }
 
@@ -297,25 +303,13 @@ impl Transport {
         }
     }
 
-    /// A connection holds no more than its limits promise.
-    pub(super) fn check_memory(&self, config: &connection::Config) -> Result<(), String> {
-        let (used, bound) = (self.connection.memory_used(), memory_bound(config));
-        if used <= bound { Ok(()) } else { Err(format!("a connection holds {used} bytes of at most {bound}")) }
+    /// A connection holds no more than its limits promise for the streams that it has.
+    pub(super) fn check_memory(&self, bound: &MemoryBound) -> Result<(), String> {
+        let streams = self.connection.stats().streams;
+        let (used, bound) = (self.connection.memory_used(), bound.of(streams));
+        if used <= bound {
+            return Ok(());
+        }
+        Err(format!("a connection with {streams} streams holds {used} bytes of at most {bound}"))
     }
-}
-
-/// The most that a connection with these limits may hold: each stream a window and a quota, in blocks that may be nearly
-/// empty at both ends; the blocks that are kept for the next ones; and what has come and is not understood yet.
-fn memory_bound(config: &connection::Config) -> usize {
-    const BLOCK: usize = 16 * 1024;
-    // What a stream takes that carries nothing.
-    const STREAM: usize = 2 * 1024;
-    let yamux = &config.yamux;
-    let window = (yamux.max_window as usize).max(INITIAL_WINDOW as usize);
-    let of_streams = yamux.max_streams.saturating_mul(yamux.send_quota + 4 * BLOCK + STREAM);
-    // Windows grow no further than the budget of all.
-    let received =
-        yamux.max_streams.saturating_mul(window).min(yamux.memory_budget).min(yamux.memory.limits().hard_cap);
-    let spares = yamux.spare_blocks.saturating_mul(BLOCK);
-    received.saturating_add(of_streams).saturating_add(spares).saturating_add(3 * MAX_RECV)
 }

@@ -6,9 +6,16 @@ use septa_core::{Instant, connection::TRANSMIT_BUFFER};
 use septa_driver::runtime::Runtime;
 
 use super::Direct;
+use crate::invariant::gist;
 
 /// Bytes that one read takes at most.
 const INPUT_BUFFER: usize = 64 * 1024;
+// Rules that hold for nodes and connections alike.
+
+pub(super) const NOT_AGAIN: &str = "a timer that fired is not due again at once";
+pub(super) const NOTHING_LEFT: &str = "who has said that nothing is left has nothing";
+pub(super) const NOT_TOO_EARLY: &str = "telling the time before its time changes nothing";
+
 /// Buffers that are kept for connections whose sockets will be full.
 const MAX_SPARES: usize = 64;
 
@@ -43,8 +50,24 @@ pub struct Violation {
     pub host: String,
     /// When, by the host's clock.
     pub at: Instant,
+    /// Which rule was broken, in the same words each time.
+    pub rule: &'static str,
     /// What is wrong.
     pub what: String,
+}
+
+impl Violation {
+    /// The rule of whatever an application [reports](super::Context::report).
+    pub const REPORTED: &'static str = "the application finds nothing wrong";
+
+    /// What is wrong, without its circumstances. An application has one rule for everything: there it is the first words
+    /// of what it says that tell one thing from another.
+    pub fn cause(&self) -> String {
+        match self.rule {
+            Self::REPORTED => format!("{}: {}", self.rule, gist(&self.what)),
+            rule => rule.to_owned(),
+        }
+    }
 }
 
 type Reporter = Arc<dyn Fn(&Violation) + Send + Sync>;
@@ -102,26 +125,24 @@ pub(super) struct Work {
     pub(super) buffers: Buffers,
     pub(super) counts: Counts,
     pub(super) is_checked: bool,
-    /// What was seen to be wrong, of the first thing that was.
-    pub(super) violation: Option<String>,
+    /// The rule that was broken first, and what was seen to be wrong.
+    pub(super) violation: Option<(&'static str, String)>,
 }
 
 impl Work {
-    /// The contract says that `kept`, which is looked at only if this world is checked.
-    pub(super) fn check(&mut self, kept: impl FnOnce(&mut Self) -> bool, broken: impl FnOnce() -> String) {
-        if self.is_checked && !kept(self) {
-            self.violation.get_or_insert_with(broken);
+    /// A rule of the contract says that `kept`, which is looked at only if this world is checked.
+    pub(super) fn check(&mut self, rule: &'static str, kept: impl FnOnce() -> bool, broken: impl FnOnce() -> String) {
+        if self.is_checked && !kept() {
+            self.violation.get_or_insert_with(|| (rule, broken()));
         }
     }
-}
 
-impl Work {
     /// The same, of what says itself what is wrong.
-    pub(super) fn require(&mut self, kept: impl FnOnce() -> Result<(), String>) {
+    pub(super) fn require(&mut self, rule: &'static str, kept: impl FnOnce() -> Result<(), String>) {
         if self.is_checked
             && let Err(broken) = kept()
         {
-            self.violation.get_or_insert(broken);
+            self.violation.get_or_insert((rule, broken));
         }
     }
 }
@@ -151,11 +172,11 @@ impl Shared {
                 *sum = sum.saturating_add(more);
             }
         }
-        violation.into_iter().for_each(|what| self.violated(host, what));
+        violation.into_iter().for_each(|(rule, what)| self.violated(host, rule, what));
     }
 
-    pub(super) fn violated(&self, host: &Arc<dyn Runtime>, what: String) {
-        let violation = Violation { host: format!("{host:?}"), at: host.now(), what };
+    pub(super) fn violated(&self, host: &Arc<dyn Runtime>, rule: &'static str, what: String) {
+        let violation = Violation { host: format!("{host:?}"), at: host.now(), rule, what };
         let reporter = self.lock().reporter.clone();
         reporter.into_iter().for_each(|report| report(&violation));
         let mut state = self.lock();

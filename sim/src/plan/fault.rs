@@ -68,7 +68,8 @@ pub enum Fault {
         /// As whom it comes back.
         restart: Restart,
     },
-    /// The next store of the host is torn: of what it writes, a part arrives, and it crashes.
+    /// The next store of the host is torn: of what it writes, a part arrives, and it crashes. The length of the fault is
+    /// that for which it is down then. Lasts.
     TornStore {
         /// Which.
         host: NonZeroU32,
@@ -261,6 +262,19 @@ impl Fault {
             | Self::ClockDrift { .. }
             | Self::LateTimers { .. }
             | Self::SpuriousWakes { .. } => true,
+        }
+    }
+
+    /// Why it would change nothing, whatever happens, if that is so, when it goes on for so long.
+    pub(super) fn idleness(&self, length: Duration) -> Option<&'static str> {
+        match self {
+            Self::CalendarJump { seconds: 0, .. } => Some("a calendar that jumps by nothing stays as it is"),
+            Self::ClockDrift { ppm: 0, .. } => Some("a clock that drifts by nothing is right"),
+            Self::LateTimers { by, .. } if by.is_zero() => Some("timers that are late by nothing are punctual"),
+            // Whoever crashes has done so, even if it comes back at once.
+            Self::Crash { .. } | Self::TornStore { .. } => None,
+            fault if fault.lasts() && length.is_zero() => Some("it is over at once: say for how long, as in 'for 3s'"),
+            _ => None,
         }
     }
 

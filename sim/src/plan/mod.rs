@@ -23,7 +23,8 @@
 //! ```
 //!
 //! Each line is one statement; empty lines and those that begin with `#` mean nothing. Faults may stand in any order. All
-//! of them begin before the plan heals; without a `heal` line that is a second after the last of them is over.
+//! of them begin before the plan heals; without a `heal` line that is a second after the last of them is over. What could
+//! change nothing is refused: a fault that goes on for no time, or by nothing, or between a host and itself.
 
 mod fault;
 mod text;
@@ -78,7 +79,7 @@ pub struct Timed {
     pub fault: Fault,
 }
 
-/// A line is no statement of a plan, or one that would do nothing.
+/// A line is no statement of a plan, or a fault that can do nothing, whatever happens.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("line {line} of the plan: {why}")]
 pub struct ParseError {
@@ -123,7 +124,9 @@ impl Plan {
             "at" => {
                 let at = words.duration()?;
                 let length = if words.skip("for") { words.duration()? } else { Duration::ZERO };
-                self.faults.push(Timed { at, length, fault: Fault::read(&mut words)? });
+                let fault = Fault::read(&mut words)?;
+                fault.idleness(length).map_or(Ok(()), |why| Err(why.to_owned()))?;
+                self.faults.push(Timed { at, length, fault });
             }
             other => return Err(format!("there is no statement '{other}'")),
         }
@@ -136,7 +139,7 @@ impl FromStr for Plan {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let mut plan = Self::calm(0);
-        let mut heal = None;
+        let mut says_when = false;
         // Of each fault.
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -144,10 +147,10 @@ impl FromStr for Plan {
             if !line.is_empty() && !line.starts_with('#') {
                 plan.read(line).map_err(|why| ParseError { line: index + 1, why })?;
                 lines.resize(plan.faults.len(), index + 1);
-                heal = heal.or(line.starts_with("heal").then_some(index));
+                says_when |= line.starts_with("heal");
             }
         }
-        if heal.is_none() {
+        if !says_when {
             plan.heal = plan.usual_heal();
         }
         let late = plan.faults.iter().zip(lines).find(|(timed, _)| timed.at >= plan.heal);

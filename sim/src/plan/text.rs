@@ -37,7 +37,10 @@ impl<'t> Words<'t> {
     pub(super) fn hosts(&mut self, between: char) -> Result<(NonZeroU32, NonZeroU32), String> {
         let word = self.next()?;
         let (from, to) = word.split_once(between).ok_or_else(|| format!("'{word}' is not like '1{between}2'"))?;
-        Ok((host(from)?, host(to)?))
+        match (host(from)?, host(to)?) {
+            (from, to) if from == to => Err(format!("'{word}' is one host, and nothing stands between it and itself")),
+            hosts => Ok(hosts),
+        }
     }
 
     pub(super) fn duration(&mut self) -> Result<Duration, String> {

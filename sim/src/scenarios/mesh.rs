@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -71,8 +71,9 @@ pub struct Outcome {
     pub counts: Counts,
 }
 
-/// Connects the nodes, lets them send for as long as they shall, and waits until everything has arrived. Each message
-/// goes over a stream that lasts as long as its connection.
+/// Connects the nodes, lets them send for as long as they shall, and gives what is on its way then a second to arrive.
+/// Whether all of it has, the [outcome](Outcome) says. Each message goes over a stream that lasts as long as its
+/// connection.
 ///
 /// Links are as the simulation has them.
 ///
@@ -85,7 +86,6 @@ pub fn run(simulation: &Simulation, options: &Options) -> Result<Outcome, Stalle
         simulation.run_for(SLICE.min(until.saturating_duration_since(simulation.now())))?;
     }
     mesh.board.stop();
-    // What is on its way arrives.
     simulation.run_for(SLICE)?;
     Ok(mesh.outcome())
 }
@@ -102,16 +102,16 @@ pub struct Mesh {
 struct Board {
     sent: AtomicU64,
     received: AtomicU64,
-    has_stopped: AtomicU64,
+    has_stopped: AtomicBool,
 }
 
 impl Board {
     fn stop(&self) {
-        self.has_stopped.store(1, Ordering::Relaxed);
+        self.has_stopped.store(true, Ordering::Relaxed);
     }
 
     fn has_stopped(&self) -> bool {
-        self.has_stopped.load(Ordering::Relaxed) != 0
+        self.has_stopped.load(Ordering::Relaxed)
     }
 
     fn sent(&self) -> u64 {

@@ -22,8 +22,6 @@ fn identity(number: usize) -> Identity {
 fn direct(simulation: &Simulation, is_checked: bool) -> Direct {
     let direct = if is_checked { Direct::checked() } else { Direct::new() };
     let referee = simulation.referee();
-    direct.on_violation(move |violation| {
-        referee.blame("nothing that never should happens to a node", violation.to_string())
-    });
+    direct.on_violation(move |violation| referee.blame(&violation.cause(), violation.to_string()));
     direct
 }

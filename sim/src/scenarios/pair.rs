@@ -213,9 +213,7 @@ impl End {
             Err(Trouble::Lost) => self.wrong.push(format!("stream {stream} was lost with its connection")),
             Err(Trouble::Wrong(what)) => self.wrong.push(what),
         }
-        if transfer.has_ended && transfer.read < self.bytes {
-            self.wrong.push(format!("stream {stream} ends behind {} bytes of {}", transfer.read, self.bytes));
-        }
+        self.wrong.extend(transfer.wrong_length(self.bytes).map(|what| format!("stream {stream} {what}")));
         if transfer.read >= self.bytes && transfer.written >= self.bytes && transfer.has_ended {
             connection.stream(stream).release();
             self.transfers.remove(&key);
@@ -263,6 +261,15 @@ impl Source<'_> {
 }
 
 impl Transfer {
+    /// What is wrong with how much has come, if something is.
+    fn wrong_length(&self, total: u64) -> Option<String> {
+        match self.read {
+            read if read > total => Some(format!("brings {read} bytes instead of {total}")),
+            read if read < total && self.has_ended => Some(format!("ends behind {read} bytes of {total}")),
+            _ => None,
+        }
+    }
+
     fn write(
         &mut self,
         source: &Source<'_>,
@@ -382,5 +389,22 @@ impl Application for End {
             _ => {}
         }
         self.report(cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_brings_as_many_bytes_as_it_is_to_and_no_more() {
+        let wrong = |read, has_ended| Transfer { written: 0, read, has_ended }.wrong_length(10);
+        assert_eq!(wrong(9, false), None);
+        assert_eq!(wrong(10, false), None);
+        assert_eq!(wrong(10, true), None);
+        assert_eq!(wrong(9, true).unwrap(), "ends behind 9 bytes of 10");
+        for has_ended in [false, true] {
+            assert_eq!(wrong(11, has_ended).unwrap(), "brings 11 bytes instead of 10");
+        }
     }
 }

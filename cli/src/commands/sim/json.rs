@@ -12,6 +12,7 @@ pub(super) fn seed(outcome: &Outcome, real: Duration) -> Value {
     let faults: serde_json::Map<String, Value> =
         kinds.map(|kind| (kind.to_string(), json!(outcome.fired.get(kind).copied().unwrap_or(0)))).collect();
     json!({
+        "kind": "seed",
         "scenario": outcome.plan.scenario,
         "seed": outcome.plan.seed,
         "ok": outcome.result.is_ok(),
@@ -43,10 +44,15 @@ pub(super) fn shrunk(found: &Found) -> Value {
 
 /// The kinds of faults that were declared and never changed anything.
 pub(super) fn idle(scenario: &str, kinds: &[String]) -> Value {
-    json!({ "scenario": scenario, "never_fired": kinds })
+    json!({ "kind": "never_fired", "scenario": scenario, "never_fired": kinds })
+}
+
+/// A scenario for which no time was left.
+pub(super) fn unplayed(scenario: &str) -> Value {
+    json!({ "kind": "unplayed", "scenario": scenario, "unplayed": true })
 }
 
 /// What no run has met, though the scenario is about it.
 pub(super) fn unseen(scenario: &str, sights: &[&str]) -> Value {
-    json!({ "scenario": scenario, "never_seen": sights })
+    json!({ "kind": "never_seen", "scenario": scenario, "never_seen": sights })
 }

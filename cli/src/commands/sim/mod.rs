@@ -49,8 +49,20 @@ struct Shown<'s> {
     command: String,
 }
 
+/// Refuses what would take all memory, or more addresses than there are.
+fn check_nodes(scenario: &dyn Scenario, nodes: Option<u32>) -> Result<(), Failure> {
+    let (name, most) = (scenario.name(), scenario.max_nodes());
+    match nodes {
+        Some(nodes) if nodes > most => {
+            Err(Failure::usage(format!("{name} cannot be played with {nodes} nodes, but with {most} at most")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// All seeds of all scenarios, one scenario after the other.
 fn play_all(scenarios: &[Box<dyn Scenario>], args: &SimArgs, output: Output) -> Result<(), Failure> {
+    scenarios.iter().try_for_each(|scenario| check_nodes(&**scenario, args.nodes))?;
     let limit = args.minutes.map(|minutes| seconds(minutes * 60.0)).transpose()?;
     if limit.is_some_and(|limit| limit.is_zero()) {
         return Err(Failure::usage("in 0 minutes nothing can be played"));
@@ -64,6 +76,7 @@ fn play_all(scenarios: &[Box<dyn Scenario>], args: &SimArgs, output: Output) -> 
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
             unplayed.push(scenario.name());
+            output.json_only(|| json::unplayed(scenario.name()));
             continue;
         }
         let share = deadline.map(|deadline| now + share(deadline - now, scenarios.len() - place));
@@ -124,7 +137,7 @@ struct Played {
     first: Option<Plan>,
 }
 
-/// All seeds of one scenario. None begins behind the deadline but the first.
+/// All seeds of one scenario. Behind the deadline none begins but the first of each thread.
 fn campaign(scenario: &dyn Scenario, args: &SimArgs, deadline: Option<Instant>, output: Output) -> Played {
     let mut campaign = Campaign::new(args.seeds.clone());
     campaign.nodes = args.nodes;
@@ -168,6 +181,7 @@ fn replay(args: &SimArgs, plan_file: &Path, output: Output) -> Result<(), Failur
         Failure::usage(format_args!("{} does not name a scenario; add a line 'scenario NAME'", plan_file.display()))
     })?;
     let scenario = find(name)?;
+    check_nodes(&*scenario, plan.nodes)?;
     let began = Instant::now();
     let outcome = play(&*scenario, &plan);
     let real = began.elapsed();

@@ -138,8 +138,11 @@ fn each_line_for_scripts_names_its_scenario() {
         (&shrunk["scenario"], &shrunk["seed"], &shrunk["kind"]),
         (&json!("ill"), &json!(outcome.plan.seed), &json!("shrunk"))
     );
-    assert_eq!(json::unseen("ill", &["a bridge"]), json!({ "scenario": "ill", "never_seen": ["a bridge"] }));
-    assert_eq!(json::idle("ill", &["nat".to_owned()]), json!({ "scenario": "ill", "never_fired": ["nat"] }));
+    assert_eq!(seed["kind"], json!("seed"));
+    let idle = json!({ "kind": "never_fired", "scenario": "ill", "never_fired": ["nat"] });
+    assert_eq!(json::idle("ill", &["nat".to_owned()]), idle);
+    let unseen = json!({ "kind": "never_seen", "scenario": "ill", "never_seen": ["a bridge"] });
+    assert_eq!(json::unseen("ill", &["a bridge"]), unseen);
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Scenario for BothLevels {
         let direct = Direct::checked();
         let blames = referee.clone();
         direct.on_violation(move |violation| {
-            blames.blame("nothing that never should happens to a node", violation.to_string());
+            blames.blame(&violation.cause(), violation.to_string());
         });
         let mut setup = Setup {
             provider: run.simulation.readable(run.plan.crypto.provider()),
