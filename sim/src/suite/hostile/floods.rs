@@ -1,4 +1,4 @@
-//! Frames that are allowed, and far too many of them (WIRE sections 7.5 and 7.7).
+//! Frames that are allowed, and far too many of them.
 
 use septa_core::yamux::Violation;
 

@@ -1,4 +1,4 @@
-//! The rules of Yamux that a few frames break or nearly break (WIRE sections 7.2 to 7.8).
+//! The rules of Yamux that a few frames break or nearly break.
 
 use septa_core::yamux::{INITIAL_WINDOW, Violation};
 
