@@ -350,6 +350,8 @@ impl Application for End {
                 && let Some(connection) = cx.connection(id)
                 && connection.is_ready()
                 && connection.close_reason().is_none()
+                // What was written may not have left yet, although all has come that was waited for.
+                && connection.stats().streams == 0
             {
                 self.begin_round(now, id, connection);
             }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use septa_core::yamux::MemoryPool;
 
 use crate::{
-    Crypto, Failed, Menu, Run, Scenario,
+    Crypto, Cut, Failed, LinkOptions, Menu, Run, Scenario,
     plan::FaultKind::{DialRefused, Duplicate, Fin, Flip, Insert, Partition, Reset, Stall, Truncate},
     scenarios::{
         idle::{Crowd, Options as CrowdOptions},
@@ -60,7 +60,8 @@ impl Scenario for Transfer {
             is_checked: true,
         };
         // In one seed of four a stream carries more than its window, which must be granted again and again.
-        let most = if luck.next_u64().is_multiple_of(4) { MANY / options.streams as u64 } else { FEW };
+        let is_much = luck.next_u64().is_multiple_of(4) && !chops(run.plan.link);
+        let most = if is_much { MANY / options.streams as u64 } else { FEW };
         options.bytes += (luck.next_u64() % most) >> (luck.next_u64() % if most > FEW { 2 } else { 8 });
         let in_all = options.streams as u64 * options.bytes;
         let recovery = RECOVERY + Duration::from_secs(ROUNDS * in_all / LEAST_RATE);
@@ -84,6 +85,14 @@ impl Scenario for Transfer {
             }
         })
     }
+}
+
+/// So much in pieces of some bytes would take minutes.
+fn chops(link: LinkOptions) -> bool {
+    [link.read_cut, link.write_cut].iter().any(|cut| match cut {
+        Cut::Whole => false,
+        Cut::Fixed(most) | Cut::Random(most) => *most < 64,
+    })
 }
 
 /// Bytes that an end of an idle connection may hold on the average.

@@ -10,7 +10,7 @@ use septa_core::{
     ConnectionId, Instant, PeerId, SeedStream,
     channel::handshake::Party as RejectedBy,
     connection::{CloseReason, HandshakeError, HandshakeMode},
-    node::PeerState,
+    node::{Event, PeerState},
 };
 use septa_driver::{Connection, node::InboundStream};
 
@@ -75,6 +75,16 @@ impl Scenario for HandshakeRaces {
             let guests = receive_guests(begun.clone(), member.clone());
             member.spawn("handshakes", guests);
         });
+        let failed = register.clone();
+        options.on_event = Arc::new(move |member, event| {
+            // Of a connection that ends as soon as it opens the application does not hear.
+            if let Event::Closed { peer: Some(peer), reason, .. } = event
+                && is_to_blame(reason)
+            {
+                let now = member.node.runtime().now();
+                lock(&failed).cool((member.place, member.life, *peer), now);
+            }
+        });
         options.on_stream = Arc::new(move |member, stream| lock(&register).check_stream(member, stream));
         run.simulation.set_max_steps(100_000_000);
         let party = Party::start(run, options);
@@ -114,6 +124,19 @@ impl Register {
         let Meetings { begun, live } = self.meetings.entry(pair).or_default();
         (*begun, *live) = (*begun + 1, *live + 1);
         (*live == 1).then_some(*begun)
+    }
+
+    /// A handshake has failed. One that fails while a cooldown runs prolongs nothing.
+    fn cool(&mut self, pair: Pair, now: Instant) {
+        let end = self.cooling.entry(pair).or_insert(Instant::EPOCH);
+        if now >= *end {
+            *end = now.saturating_add(COOLING);
+        }
+    }
+
+    /// Whether a cooldown runs now, and does not just end.
+    fn cools(&self, pair: Pair, now: Instant) -> bool {
+        self.cooling.get(&pair).is_some_and(|end| now.saturating_add(MOMENT / 2) < *end)
     }
 
     fn end(&mut self, pair: Pair) {
@@ -234,6 +257,14 @@ async fn reject(register: &Mutex<Register>, member: &Member, connection: &Connec
     }
 }
 
+/// Behind a connection that ends so there is none for a while.
+fn is_to_blame(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::HandshakeRejected { .. } | CloseReason::HandshakeRefused(_) | CloseReason::HandshakeTimeout
+    )
+}
+
 /// It had no reason of its own to end the connection.
 fn is_of_peer(reason: &CloseReason) -> bool {
     use CloseReason::{DeniedByRemote, Eof, HandshakeRefused, Io, KeepAliveTimeout, Remote, Truncated, WriteStall};
@@ -278,25 +309,15 @@ async fn stay_away(register: Arc<Mutex<Register>>, member: Member, connection: C
         let why = format!("node {} hears {reason}, and {peer} has said {said:?}", member.place + 1);
         member.spawn("deaf", blame_if_alone(register.clone(), member.clone(), pair, number, why));
     }
-    let is_to_blame = matches!(
-        reason,
-        CloseReason::HandshakeRejected { .. } | CloseReason::HandshakeRefused(_) | CloseReason::HandshakeTimeout
-    );
-    if !is_to_blame {
+    if !is_to_blame(&reason) {
         return;
-    }
-    let now = member.node.runtime().now();
-    {
-        let mut register = lock(&register);
-        let end = register.cooling.entry(pair).or_insert(Instant::EPOCH);
-        // Another connection whose handshake fails meanwhile prolongs nothing.
-        if now < *end {
-            return;
-        }
-        *end = now.saturating_add(COOLING);
     }
     for wait in [MOMENT, 2 * DRAIN - MOMENT, COOLING - 2 * DRAIN - MOMENT] {
         member.sleep(wait).await;
+        let now = member.node.runtime().now();
+        if !lock(&register).cools(pair, now) {
+            return;
+        }
         // Who is gone for good is forgotten, and with it that it failed.
         let is_known = member.partners().into_iter().any(|place| member.peer_at(place) == Some(peer));
         let Some(info) = member.node.peer_info(&peer).filter(|_| is_known && !member.is_quiet()) else { continue };
