@@ -58,14 +58,15 @@ impl Scenario for HandshakeRaces {
     }
 
     fn sights(&self) -> &'static [&'static str] {
-        &[sights::REJECTED]
+        &[sights::REJECTED, sights::BANNED]
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
         let mut options = Options::new(setup::all_pairs(run.nodes).collect());
         options.connection.handshake = HandshakeMode::Application { timeout: HANDSHAKE };
         options.config.cooldown = COOLING;
-        // Handshakes that fail again and again lead to a ban, which is right and would outlast the run.
+        // Two handshakes that fail within a while lead to a ban, which would outlast the run and ends before the cooldown.
+        (options.config.score.graylist, options.config.score.ban) = (6, 10);
         options.config.bans.base = Duration::from_secs(1);
         options.config.bans.max = Duration::from_secs(1);
         options.connection.drain_timeout = DRAIN;
@@ -77,6 +78,9 @@ impl Scenario for HandshakeRaces {
         });
         let failed = register.clone();
         options.on_event = Arc::new(move |member, event| {
+            if let Event::Banned { .. } = event {
+                member.saw(sights::BANNED);
+            }
             // Of a connection that ends as soon as it opens the application does not hear.
             if let Event::Closed { peer: Some(peer), reason, .. } = event
                 && is_to_blame(reason)

@@ -8,5 +8,6 @@ pub(super) const SAME: &str = "a peer came back as itself";
 pub(super) const OTHER: &str = "a peer came back as another";
 pub(super) const UNBANNED: &str = "a ban has ended by itself";
 pub(super) const REJECTED: &str = "one application rejected another";
+pub(super) const BANNED: &str = "a peer was banned for handshakes that failed";
 pub(super) const EPOCH: &str = "messages came behind those of a lost connection";
 pub(super) const PRESSURE: &str = "a sender waited for room";

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use septa_core::{Instant, PeerId, node::KnownPeer, yamux::INITIAL_WINDOW};
+use septa_core::{
+    Instant, PeerId,
+    node::{DialError, KnownPeer},
+    yamux::INITIAL_WINDOW,
+};
 use septa_driver::{Node, node::Intent, runtime::Runtime};
 
 use super::{Shared, addr, deaf_addr, disk::Disk, draw, draw_length, lock, other_end};
@@ -231,10 +235,14 @@ async fn wish(shared: Arc<Shared>, place: usize, node: Node, remembered: Vec<Kno
             if known.get(&other) == Some(&peer) {
                 continue;
             }
-            let outdated = known.insert(other, peer).map(|before| node.remove_peer(before));
-            let added = node.add_peer(peer, &[addr(other), deaf_addr(other)], Intent::Persistent);
-            if outdated.is_some_and(|outcome| outcome.is_err()) || added.is_err() {
+            if known.remove(&other).is_some_and(|before| node.remove_peer(before).is_err()) {
                 return;
+            }
+            match node.add_peer(peer, &[addr(other), deaf_addr(other)], Intent::Persistent) {
+                Ok(()) => drop(known.insert(other, peer)),
+                // For handshakes that failed, and not for long.
+                Err(DialError::Banned) => {}
+                Err(_) => return,
             }
         }
         let told = known.values().copied();
