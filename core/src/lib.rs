@@ -51,6 +51,7 @@ pub mod peer_record;
 pub mod protobuf;
 pub mod protocol;
 mod protocol_id;
+mod room;
 mod seed;
 pub mod signed_envelope;
 #[cfg(any(test, feature = "testing"))]

@@ -5,6 +5,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 use bytes::{Buf, Bytes};
 
 use super::block::{BLOCK_LEN, Block, MIN_BLOCK_LEN, SpareBlocks};
+use crate::room;
 
 /// Bytes in order, in blocks of at most 16 KiB.
 ///
@@ -82,7 +83,7 @@ impl ChunkQueue {
         let capacity = bytes.len();
         self.len = self.len.saturating_add(capacity);
         self.capacity = self.capacity.saturating_add(capacity);
-        self.blocks.push_back(Block::Frozen { bytes, capacity });
+        room::push_back(&mut self.blocks, Block::Frozen { bytes, capacity });
     }
 
     /// The first contiguous unread bytes; empty if there are none.
@@ -171,7 +172,7 @@ impl ChunkQueue {
     fn push_block(&mut self, size: usize, spares: &mut SpareBlocks) {
         let block = Block::Filling(spares.take(size).unwrap_or_else(|| Vec::with_capacity(size)));
         self.capacity = self.capacity.saturating_add(block.capacity());
-        self.blocks.push_back(block);
+        room::push_back(&mut self.blocks, block);
     }
 
     fn fill_tail(&mut self, data: &[u8]) -> usize {

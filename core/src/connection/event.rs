@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::RefuseReason;
-use crate::{PeerId, yamux::StreamId};
+use crate::{PeerId, room, yamux::StreamId};
 
 /// What became possible. Events never carry payload.
 ///
@@ -126,7 +126,7 @@ impl Events {
         match self.queue.back() {
             _ if self.over => {}
             Some(Event::Closed) => self.queue.insert(self.queue.len().saturating_sub(1), event),
-            _ => self.queue.push_back(event),
+            _ => room::push_back(&mut self.queue, event),
         }
     }
 

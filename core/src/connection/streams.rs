@@ -1,25 +1,29 @@
 //! The streams of an open connection: the Yamux session and the negotiation on each stream.
 
+mod deadlines;
+mod entry;
 mod internal;
 
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
 use core::time::Duration;
+
+use deadlines::Deadlines;
+pub(super) use entry::{Entry, EntryState};
 
 use super::{
     Event, MAX_ANSWER_DELAY, RefuseReason, codes,
     event::{Events, Wake},
     handshake::ApplicationHandshake,
     negotiation::Negotiation,
-    stats::{Counters, ProtocolCounters, ProtocolStats, Traffic},
+    stats::{Counters, ProtocolCounters, ProtocolStats},
 };
 use crate::{
     Instant, ProtocolId, ProtocolSet, Role,
     channel::handshake,
-    multistream::Progress,
     time::earlier,
     yamux::{self, Session, StreamId, Violation},
 };
@@ -27,7 +31,8 @@ use crate::{
 /// The session, its streams, and what the application may do with each.
 pub(super) struct Streams {
     pub(super) session: Session,
-    entries: BTreeMap<StreamId, Entry>,
+    /// Boxed, as most connections have few streams and a leaf of the tree has room for eleven.
+    entries: BTreeMap<StreamId, Box<Entry>>,
     /// Inbound streams whose protocol is agreed and that the application has not accepted yet.
     /// Bounded by the session's stream limit.
     incoming: VecDeque<StreamId>,
@@ -36,7 +41,7 @@ pub(super) struct Streams {
     /// Armed while `open` is blocked.
     pub(super) opening: Wake,
     /// When each negotiation that is under way must be over, and each answer held back must leave.
-    deadlines: BTreeSet<(Instant, StreamId)>,
+    deadlines: Deadlines,
     /// When streams became possible.
     pub(super) since: Instant,
     /// Once `retire` was called.
@@ -56,137 +61,6 @@ pub(super) struct Retiring {
     pub(super) code: u32,
     /// What the peer sent before it could know has come.
     pub(super) is_due: bool,
-}
-
-/// One stream as the application sees it.
-pub(super) struct Entry {
-    pub(super) state: EntryState,
-    /// When the negotiation must be over; once it is, when our answer leaves at the latest.
-    deadline: Instant,
-    pub(super) readable: Wake,
-    pub(super) writable: Wake,
-    /// `finish` was called before the protocol was agreed, so it has to wait.
-    finish_when_agreed: bool,
-    /// Written data and the end of the stream are queued.
-    finished: bool,
-    /// `stop` was called before the protocol was agreed, so that the answer can still be read.
-    stop_when_agreed: Option<u32>,
-    /// The application gave the stream up while its negotiation was under way.
-    released: bool,
-    /// The peer opened it and the application has not accepted it yet.
-    unaccepted: bool,
-    /// The connection itself uses it, for the application handshake.
-    internal: bool,
-    pub(super) traffic: Traffic,
-}
-
-pub(super) enum EntryState {
-    Negotiating(Box<Negotiation>),
-    Agreed(ProtocolId),
-    Refused(RefuseReason),
-}
-
-impl Entry {
-    fn new(negotiation: Negotiation, deadline: Instant, unaccepted: bool) -> Self {
-        Self {
-            state: EntryState::Negotiating(Box::new(negotiation)),
-            deadline,
-            readable: Wake::Armed,
-            writable: Wake::Idle,
-            finish_when_agreed: false,
-            finished: false,
-            stop_when_agreed: None,
-            released: false,
-            unaccepted,
-            internal: false,
-            traffic: Traffic::default(),
-        }
-    }
-
-    /// Data may be written: the protocol is agreed or was proposed optimistically.
-    pub(super) fn is_writable_state(&self) -> bool {
-        match &self.state {
-            EntryState::Negotiating(negotiation) => negotiation.is_optimistic(),
-            EntryState::Agreed(_) => true,
-            EntryState::Refused(_) => false,
-        }
-    }
-
-    /// The application was given it and has not given it up.
-    fn is_held(&self) -> bool {
-        !self.unaccepted && !self.released && !self.internal
-    }
-
-    /// `finish` was called and waits for the agreement.
-    pub(super) fn is_finishing(&self) -> bool {
-        self.finish_when_agreed
-    }
-
-    /// `stop` was called and waits for the agreement.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop_when_agreed.is_some()
-    }
-
-    fn wake_readable(&mut self, id: StreamId, events: &mut Events) {
-        if self.is_held() && self.readable.wake() {
-            events.push(Event::Readable { id });
-        }
-    }
-
-    fn wake_writable(&mut self, id: StreamId, events: &mut Events) {
-        if self.is_held() && self.writable.wake() {
-            events.push(Event::Writable { id });
-        }
-    }
-
-    pub(super) fn is_agreed(&self) -> bool {
-        matches!(self.state, EntryState::Agreed(_))
-    }
-
-    /// The peer proposed something that may be served only later.
-    fn is_waiting_for_ready(&self) -> bool {
-        matches!(&self.state, EntryState::Negotiating(negotiation) if negotiation.is_held())
-    }
-
-    /// Feeds the negotiation with what the stream has received.
-    fn advance_negotiation(&mut self, id: StreamId, session: &mut Session) -> Option<Result<ProtocolId, RefuseReason>> {
-        loop {
-            let EntryState::Negotiating(negotiation) = &mut self.state else { return None };
-            let (consumed, step) = match session.peek(id) {
-                Err(yamux::ReadError::Blocked) => return None,
-                Err(yamux::ReadError::Reset(codes::stream::NEGOTIATION_FAILED)) => {
-                    return Some(Err(RefuseReason::Unsupported));
-                }
-                Err(yamux::ReadError::Reset(code)) => return Some(Err(RefuseReason::Reset(code))),
-                Err(yamux::ReadError::ResourceLimit) => return Some(Err(RefuseReason::ResourceLimit)),
-                Err(yamux::ReadError::Unknown) => return Some(Err(RefuseReason::Reset(codes::stream::NO_ERROR))),
-                Ok(_) if negotiation.is_held() => return None,
-                Ok([]) => (0, negotiation.handle_eof()),
-                Ok(data) => match negotiation.handle_recv(data) {
-                    Ok((consumed, progress)) => (consumed, Ok(progress)),
-                    Err(error) => (0, Err(error)),
-                },
-            };
-            session.consume(id, consumed);
-            let fits = self.transmit_negotiation(id, session);
-            match step {
-                Ok(Progress::Agreed(protocol)) => return Some(Ok(protocol)),
-                Ok(Progress::Unsupported) => return Some(Err(RefuseReason::Unsupported)),
-                Err(error) => return Some(Err(RefuseReason::Protocol(error))),
-                // A peer that proposes on and on without reading our answers.
-                Ok(Progress::Pending) if !fits => return Some(Err(RefuseReason::TimedOut)),
-                Ok(Progress::Pending) => {}
-            }
-        }
-    }
-
-    /// Moves what the negotiation has to say into the stream; false if the stream's quota is full.
-    fn transmit_negotiation(&mut self, id: StreamId, session: &mut Session) -> bool {
-        let EntryState::Negotiating(negotiation) = &mut self.state else { return true };
-        let mut message = Vec::new();
-        negotiation.drain_into(&mut message);
-        message.is_empty() || session.write(id, &message) == Ok(message.len())
-    }
 }
 
 /// How the peer ended the session.
@@ -226,7 +100,7 @@ impl Streams {
             incoming: VecDeque::new(),
             accepting: Wake::Armed,
             opening: Wake::Idle,
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             since,
             retiring: None,
             draining: None,
@@ -273,8 +147,8 @@ impl Streams {
         let id = self.session.open()?;
         let mut entry = Entry::new(negotiation, around.negotiation_deadline(), false);
         entry.transmit_negotiation(id, &mut self.session);
-        self.deadlines.insert((entry.deadline, id));
-        self.entries.insert(id, entry);
+        self.deadlines.insert(entry.deadline, id);
+        self.entries.insert(id, Box::new(entry));
         around.counters.streams_opened = around.counters.streams_opened.saturating_add(1);
         Ok(id)
     }
@@ -335,9 +209,13 @@ impl Streams {
                 Some(handshake) if !handshake.is_ready() => Negotiation::of_early_stream(around.served.clone()),
                 _ => Negotiation::of_inbound_stream(around.served.clone()),
             };
-            self.entries.insert(id, Entry::new(negotiation, around.negotiation_deadline(), true));
-            self.deadlines.insert((around.negotiation_deadline(), id));
+            let entry = Entry::new(negotiation, around.negotiation_deadline(), true);
+            self.entries.insert(id, Box::new(entry));
             self.drive_negotiation(id, around);
+            // Most are agreed by now: the proposal came with the stream.
+            if let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_being_negotiated()) {
+                self.deadlines.insert(entry.deadline, id);
+            }
         }
     }
 
@@ -356,7 +234,7 @@ impl Streams {
         match entry.advance_negotiation(id, &mut self.session) {
             // It may wait for longer than a negotiation may take.
             None if entry.is_waiting_for_ready() => {
-                self.deadlines.remove(&(entry.deadline, id));
+                self.deadlines.remove(entry.deadline, id);
             }
             None => {}
             Some(Ok(protocol)) => self.agree(id, protocol, around),
@@ -369,7 +247,7 @@ impl Streams {
         let writing_waited = !entry.is_writable_state();
         let is_handshake = protocol == handshake::PROTOCOL;
         entry.state = EntryState::Agreed(protocol);
-        self.deadlines.remove(&(entry.deadline, id));
+        self.deadlines.remove(entry.deadline, id);
         if entry.internal {
             return;
         }
@@ -386,7 +264,7 @@ impl Streams {
         if entry.unaccepted {
             if has_something_to_read(&mut self.session, id) {
                 entry.deadline = around.answer_deadline();
-                self.deadlines.insert((entry.deadline, id));
+                self.deadlines.insert(entry.deadline, id);
                 self.session.cork(id);
             }
             self.incoming.push_back(id);
@@ -425,7 +303,7 @@ impl Streams {
         } else {
             self.session.reset(id, codes::stream::NEGOTIATION_FAILED);
         }
-        self.deadlines.remove(&(entry.deadline, id));
+        self.deadlines.remove(entry.deadline, id);
         if entry.unaccepted && matches!(reason, RefuseReason::Reset(_)) {
             self.session.count_unwanted_reset();
         }
@@ -448,7 +326,7 @@ impl Streams {
         if !self.deadlines.is_empty()
             && let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_agreed())
         {
-            self.deadlines.remove(&(entry.deadline, id));
+            self.deadlines.remove(entry.deadline, id);
         }
     }
 
@@ -515,7 +393,7 @@ impl Streams {
     fn forget(&mut self, id: StreamId, events: &mut Events) {
         self.session.release(id);
         if let Some(entry) = self.entries.remove(&id) {
-            self.deadlines.remove(&(entry.deadline, id));
+            self.deadlines.remove(entry.deadline, id);
             if let EntryState::Agreed(protocol) = &entry.state {
                 self.ended.add(protocol, entry.traffic);
             }
@@ -549,7 +427,7 @@ impl Streams {
     /// The connection is lost: what nobody can use any more goes, and every blocked call can return.
     pub(super) fn end(&mut self, events: &mut Events) {
         self.lost = true;
-        self.deadlines.clear();
+        self.deadlines = Deadlines::default();
         let unusable = |entry: &Entry| entry.released || entry.internal || (entry.unaccepted && !entry.is_agreed());
         let ids: Vec<StreamId> = self.entries.iter().filter(|(_, entry)| unusable(entry)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -565,17 +443,15 @@ impl Streams {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let negotiation = self.deadlines.first().map(|(deadline, _)| *deadline);
-        earlier(negotiation, self.session.poll_timeout())
+        earlier(self.deadlines.next(), self.session.poll_timeout())
     }
 
     /// Refuses the streams whose negotiation took too long, and sends the answers that waited in vain.
     pub(super) fn expire_negotiations(&mut self, now: Instant, around: &mut Surroundings<'_>) {
-        while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
-            self.deadlines.pop_first();
+        while let Some(id) = self.deadlines.pop_due(now) {
             if self.internal(id).is_some() {
                 self.reset_internal(id, codes::stream::NO_ERROR);
-            } else if self.entries.get(&id).is_some_and(Entry::is_agreed) {
+            } else if self.entries.get(&id).is_some_and(|entry| entry.is_agreed()) {
                 self.session.uncork(id);
             } else {
                 self.refuse(id, RefuseReason::TimedOut, around);
@@ -584,10 +460,10 @@ impl Streams {
     }
 
     pub(super) fn memory_used(&self) -> usize {
-        let entries = self.entries.len().saturating_mul(size_of::<(StreamId, Entry)>());
-        let deadlines = self.deadlines.len().saturating_mul(size_of::<(Instant, StreamId)>());
+        let entry = size_of::<(StreamId, Box<Entry>)>().saturating_add(size_of::<Entry>());
+        let entries = self.entries.len().saturating_mul(entry);
         let incoming = self.incoming.capacity().saturating_mul(size_of::<StreamId>());
-        [size_of::<Self>(), entries, deadlines, incoming, self.ended.memory_used()]
+        [size_of::<Self>(), entries, self.deadlines.memory_used(), incoming, self.ended.memory_used()]
             .into_iter()
             .fold(self.session.memory_used(), usize::saturating_add)
     }

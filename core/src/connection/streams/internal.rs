@@ -19,7 +19,7 @@ impl Streams {
         let id = self.open(negotiation, around)?;
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.internal = true;
-            self.deadlines.remove(&(entry.deadline, id));
+            self.deadlines.remove(entry.deadline, id);
         }
         Ok(id)
     }
@@ -37,7 +37,7 @@ impl Streams {
         // If the peer has reset it, reading will tell.
         let _ = session.finish(id);
         entry.deadline = around.negotiation_deadline();
-        self.deadlines.insert((around.negotiation_deadline(), id));
+        self.deadlines.insert(around.negotiation_deadline(), id);
     }
 
     /// The connection cuts its own stream off.
@@ -50,7 +50,7 @@ impl Streams {
     pub(in crate::connection) fn release_internal(&mut self, id: StreamId) {
         self.session.release(id);
         if let Some(entry) = self.entries.remove(&id) {
-            self.deadlines.remove(&(entry.deadline, id));
+            self.deadlines.remove(entry.deadline, id);
         }
     }
 
@@ -62,7 +62,7 @@ impl Streams {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             if entry.is_waiting_for_ready() {
                 entry.deadline = around.negotiation_deadline();
-                self.deadlines.insert((entry.deadline, id));
+                self.deadlines.insert(entry.deadline, id);
             }
             let EntryState::Negotiating(negotiation) = &mut entry.state else { continue };
             let progress = negotiation.release(around.served.clone());
