@@ -1,5 +1,7 @@
 //! What a connection tells the node that it belongs to, and hears from it.
 
+use alloc::boxed::Box;
+
 use super::{Connection, phase::Phase};
 use crate::{
     Instant,
@@ -55,8 +57,8 @@ impl Connection {
         let (next, message) = match told {
             Told::Closed => return None,
             _ if is_closed => {
-                let reason = self.reason.clone()?;
-                (Told::Closed, NodeMessage::Closed { reason, last: self.report() })
+                let reason = self.close_reason().cloned()?;
+                (Told::Closed, NodeMessage::Closed { reason, last: Box::new(self.report()) })
             }
             Told::Nothing => (Told::Secured, NodeMessage::Secured { peer: self.peer()? }),
             Told::Secured | Told::Opened if self.is_ready() => (Told::Ready, NodeMessage::Opened { is_ready: true }),
@@ -65,7 +67,7 @@ impl Connection {
             }
             Told::Secured | Told::Opened | Told::Ready => {
                 self.answer_query()?;
-                (told, NodeMessage::Report(self.report()))
+                (told, NodeMessage::Report(Box::new(self.report())))
             }
         };
         self.reporting.as_mut()?.told = next;

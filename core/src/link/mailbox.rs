@@ -1,5 +1,6 @@
 //! What a node and a connection tell each other, in named slots.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::{
@@ -15,11 +16,11 @@ pub const SLOTS: usize = 4;
 /// A driver keeps two for each connection that belongs to a node. It puts in what [`Connection::poll_node`] and the
 /// node's actions yield, and takes it out for the other side. A message that waits is replaced by a newer one of
 /// its kind, which says all that the older one said. So neither side can flood the other, nothing blocks, and
-/// nothing that matters is lost.
+/// nothing that matters is lost. An empty one takes a word.
 ///
 /// [`Connection::poll_node`]: crate::Connection::poll_node
 #[derive(Debug)]
-pub struct Mailbox<M>([Option<M>; SLOTS]);
+pub struct Mailbox<M>(Option<Box<[Option<M>; SLOTS]>>);
 
 /// A message that has its slot in a [`Mailbox`].
 pub trait Slotted: sealed::Sealed {
@@ -35,14 +36,15 @@ mod sealed {
 
 impl<M> Default for Mailbox<M> {
     fn default() -> Self {
-        Self([const { None }; SLOTS])
+        Self(None)
     }
 }
 
 impl<M: Slotted> Mailbox<M> {
     /// Puts a message into its slot, in the place of one that waits there.
     pub fn put(&mut self, message: M) {
-        if let Some(slot) = self.0.get_mut(message.slot()) {
+        let slots = self.0.get_or_insert_with(|| Box::new([const { None }; SLOTS]));
+        if let Some(slot) = slots.get_mut(message.slot()) {
             *slot = Some(message);
         }
     }
@@ -50,12 +52,16 @@ impl<M: Slotted> Mailbox<M> {
     /// Takes the next message, in the order of a connection's life.
     #[must_use]
     pub fn take(&mut self) -> Option<M> {
-        self.0.iter_mut().find_map(Option::take)
+        let message = self.0.as_mut()?.iter_mut().find_map(Option::take);
+        if self.is_empty() {
+            self.0 = None;
+        }
+        message
     }
 
     /// Messages that wait, at most [`SLOTS`].
     pub fn len(&self) -> usize {
-        self.0.iter().flatten().count()
+        self.0.iter().flat_map(|slots| slots.iter()).flatten().count()
     }
 
     /// No message waits.
@@ -78,11 +84,11 @@ pub(crate) enum NodeMessage {
     Opened {
         is_ready: bool,
     },
-    Report(Report),
+    Report(Box<Report>),
     /// Nothing follows.
     Closed {
         reason: CloseReason,
-        last: Report,
+        last: Box<Report>,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The connections of a node: who is let in, and what becomes of them.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::{
@@ -27,7 +28,8 @@ pub(super) struct Entry {
     pub(super) is_admitted: bool,
     pub(super) phase: Phase,
     pub(super) outbox: Mailbox<ToConnection>,
-    pub(super) report: Report,
+    /// What it last said about itself. Boxed, as many are never asked.
+    pub(super) report: Option<Box<Report>>,
 }
 
 /// How far a connection has come. It only moves forwards.
@@ -53,7 +55,7 @@ pub(super) enum Phase {
 
 impl Entry {
     fn new(role: Role, peer: Option<PeerId>, attempt: Option<AttemptId>, endpoints: Endpoints) -> Self {
-        let (phase, outbox, report) = (Phase::Upgrading, Mailbox::default(), Report::default());
+        let (phase, outbox, report) = (Phase::Upgrading, Mailbox::default(), None);
         Self { peer, role, endpoints, attempt, prefix: None, is_admitted: false, phase, outbox, report }
     }
 
@@ -75,6 +77,11 @@ impl Entry {
 
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Retiring { .. } | Phase::Leaving { .. })
+    }
+
+    /// The last probe behind which the peer was heard; 0 if there was none.
+    pub(super) fn last_probe(&self) -> u32 {
+        self.report.as_ref().map_or(0, |report| report.probe)
     }
 
     pub(super) fn since(&self) -> Option<Instant> {
@@ -104,7 +111,8 @@ impl Node {
         let seed = self.seeds.child("accepted");
         self.inbound = self.inbound.saturating_add(1);
         self.pending_inbound = self.pending_inbound.saturating_add(1);
-        self.connections.insert(id, Entry { prefix, ..Entry::new(Role::Listener, None, None, endpoints) });
+        let entry = Entry { prefix, ..Entry::new(Role::Listener, None, None, endpoints) };
+        self.connections.insert(id, Box::new(entry));
         Ok(Link::listener(seed).of_node(id))
     }
 
@@ -120,7 +128,7 @@ impl Node {
             NodeMessage::Report(report) => self.reported(from, report),
             NodeMessage::Closed { reason, last } => {
                 if let Some(entry) = self.connections.get_mut(&from) {
-                    entry.report = last;
+                    entry.report = Some(last);
                 }
                 self.actions.push_back(Action::Send { to: from, message: ToConnection(ConnectionMessage::Retired) });
                 self.closed(from, reason);
@@ -247,9 +255,9 @@ impl Node {
         self.trim_opened(id);
     }
 
-    fn reported(&mut self, id: ConnectionId, report: Report) {
+    fn reported(&mut self, id: ConnectionId, report: Box<Report>) {
         let Some(entry) = self.connections.get_mut(&id) else { return };
-        entry.report = report;
+        entry.report = Some(report);
         if let Some(peer) = entry.peer {
             self.settle_duplicates(peer);
             self.settle_peer(peer);
@@ -260,7 +268,9 @@ impl Node {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason) {
         let Some(entry) = self.connections.remove(&id) else { return };
         self.letters.remove(&id);
-        self.counters.count_traffic(&entry.report);
+        if let Some(last) = &entry.report {
+            self.counters.count_traffic(last);
+        }
         if entry.is_present() {
             self.open = self.open.saturating_sub(1);
         }

@@ -1,6 +1,6 @@
 //! Efforts: addresses are tried, the first connection that opens ends the effort.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     Action, AttemptId, DialFailure, DialId, Endpoints, Event, LimitName, Node,
@@ -60,7 +60,7 @@ impl Node {
         // From here on the connection has a deadline of its own, and tells when it is over.
         (attempt.step, attempt.deadline) = (Step::Upgrading(connection), Instant::NEVER);
         let seed = self.seeds.child("dialed");
-        self.connections.insert(connection, Entry::dialed(peer, id, endpoints));
+        self.connections.insert(connection, Box::new(Entry::dialed(peer, id, endpoints)));
         self.peer_entry(peer).connections.push(connection);
         self.settle_peer(peer);
         Some(Link::dialer(ExpectedPeer::Exactly(peer), seed).of_node(connection))
@@ -83,7 +83,7 @@ impl Node {
         let dial = DialId(self.new_id());
         let dial = Dial::new(dial, self.now, self.book.dial_addrs(&id).cloned());
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.dial = Some(dial);
+            peer.dial = Some(Box::new(dial));
         }
         self.go_on(id);
     }
@@ -258,7 +258,7 @@ impl Node {
     }
 
     fn dial_of(&mut self, id: &PeerId) -> Option<&mut Dial> {
-        self.peers.get_mut(id)?.dial.as_mut()
+        self.peers.get_mut(id)?.dial.as_deref_mut()
     }
 }
 

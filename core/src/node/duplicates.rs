@@ -34,7 +34,7 @@ impl Node {
     /// one that will stay. Connections that are being closed are none.
     pub fn connection_to(&self, peer: &PeerId) -> Option<ConnectionId> {
         self.present(peer).into_iter().reduce(|old, new| {
-            let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(super::Entry::is_ready);
+            let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(|entry| entry.is_ready());
             // The side that dialed both has given the old one up.
             if self.role(old) == self.role(new) && is_ready(old) == is_ready(new) { new } else { self.better(old, new) }
         })
@@ -57,7 +57,7 @@ impl Node {
         match settling.map(|settling| settling.asked) {
             _ if decides && self.role(old) == self.role(new) => self.keep_only(id, new),
             Some(Asked::Alive { old: asked, probe }) if decides && asked == old => {
-                if self.connections.get(&old).is_some_and(|entry| entry.report.probe == probe) {
+                if self.connections.get(&old).is_some_and(|entry| entry.last_probe() == probe) {
                     let kept = self.better(old, new);
                     self.keep_only(id, kept);
                 }
@@ -93,7 +93,7 @@ impl Node {
     fn ask_whether_alive(&mut self, id: PeerId, old: ConnectionId) {
         let probe = self.new_id() as u32;
         let Some(entry) = self.connections.get_mut(&old) else { return };
-        let rtt = entry.report.rtt.unwrap_or_default();
+        let rtt = entry.report.as_ref().and_then(|report| report.rtt).unwrap_or_default();
         entry.outbox.put(ToConnection(ConnectionMessage::Query(Query::Probe(probe))));
         self.letters.insert(old);
         let patience = rtt.saturating_mul(PATIENCE_RTTS).max(MIN_PATIENCE);
@@ -103,7 +103,7 @@ impl Node {
 
     /// The one that is ready if the other is not, else the one that the decider dialed.
     fn better(&self, old: ConnectionId, new: ConnectionId) -> ConnectionId {
-        let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(super::Entry::is_ready);
+        let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(|entry| entry.is_ready());
         let dialed_by_decider = |id: ConnectionId| {
             let ours = self.role(id) == Some(Role::Dialer);
             let decides = self.connections.get(&id).and_then(|entry| entry.peer).is_some_and(|peer| self.local > peer);

@@ -159,6 +159,7 @@ impl Node {
 
     fn connection_info(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         let entry = self.connections.get(&id)?;
+        let report = entry.report.as_deref();
         Some(ConnectionInfo {
             id,
             role: entry.role,
@@ -166,8 +167,8 @@ impl Node {
             remote: entry.endpoints.remote.clone(),
             phase: phase(entry),
             age: entry.since().map(|since| self.now.saturating_duration_since(since)),
-            rtt: entry.report.rtt,
-            stats: entry.report.stats,
+            rtt: report.and_then(|report| report.rtt),
+            stats: report.map(|report| report.stats).unwrap_or_default(),
             protocols: Vec::new(),
         })
     }

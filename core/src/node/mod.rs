@@ -39,6 +39,7 @@ mod trimming;
 mod wall;
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     vec::Vec,
@@ -64,7 +65,7 @@ pub use stats::{Counters, NodeStats, Refusals};
 pub use token_bucket::{MAX_FILL_TIME, Rate};
 pub use wall::WallTime;
 
-use crate::{ConnectionId, Instant, Multiaddr, PeerId, ProtocolSet, Seed, SeedStream};
+use crate::{ConnectionId, Instant, Multiaddr, PeerId, ProtocolSet, Seed, SeedStream, room::GiveBack};
 use banning::Scores;
 use bans::Bans;
 use connections::Entry;
@@ -166,7 +167,7 @@ pub struct Node {
     hungry: BTreeMap<u64, PeerId>,
     /// When the last address was begun.
     last_begin: Option<Instant>,
-    connections: BTreeMap<ConnectionId, Entry>,
+    connections: BTreeMap<ConnectionId, Box<Entry>>,
     inbound: usize,
     pending_inbound: usize,
     /// Connections that are open and not being drained.
@@ -290,6 +291,7 @@ impl Node {
             }
             self.letters.pop_first();
         }
+        self.give_back_room();
         None
     }
 
@@ -297,9 +299,23 @@ impl Node {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front().or_else(|| {
-            let peer = self.changed.pop_first()?;
+            let Some(peer) = self.changed.pop_first() else {
+                self.events.give_back_if_empty();
+                self.changed.give_back_if_empty();
+                return None;
+            };
             Some(Event::State { peer, state: self.state(&peer) })
         })
+    }
+
+    /// Nothing is left to be done: what was needed for that goes back.
+    fn give_back_room(&mut self) {
+        self.actions.give_back_if_empty();
+        self.letters.give_back_if_empty();
+        self.attempts.give_back_if_empty();
+        self.hungry.give_back_if_empty();
+        self.timers.give_back_if_empty();
+        self.cooling.give_back_if_empty();
     }
 
     /// Events that were dropped because [`MAX_EVENTS`] waited.
@@ -485,8 +501,7 @@ impl Node {
     }
 
     fn derive(&self, peer: &Peer) -> PeerState {
-        let has =
-            |wanted: fn(&Entry) -> bool| peer.connections.iter().filter_map(|id| self.connections.get(id)).any(wanted);
+        let has = |wanted: fn(&Entry) -> bool| peer.connections.iter().filter_map(|id| self.connection(id)).any(wanted);
         match peer.effort {
             _ if has(Entry::is_ready) => PeerState::Established,
             _ if has(Entry::is_present) => PeerState::Connected,
@@ -499,9 +514,13 @@ impl Node {
         }
     }
 
+    fn connection(&self, id: &ConnectionId) -> Option<&Entry> {
+        self.connections.get(id).map(|entry| &**entry)
+    }
+
     fn presence(&self, id: &PeerId) -> Presence {
         let connections = self.peers.get(id).map(|peer| peer.connections.as_slice()).unwrap_or_default();
-        let entries = || connections.iter().filter_map(|id| self.connections.get(id));
+        let entries = || connections.iter().filter_map(|id| self.connection(id));
         if entries().any(Entry::is_present) {
             Presence::Present
         } else if entries().any(|entry| entry.is_leaving() && entry.since().is_some()) {

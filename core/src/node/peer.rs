@@ -1,6 +1,6 @@
 //! What the node remembers of a peer that it has something to do with.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     Intent, PeerState,
@@ -15,8 +15,8 @@ use crate::{ConnectionId, Instant};
 pub(crate) struct Peer {
     pub(crate) intent: Intent,
     pub(crate) effort: Effort,
-    /// Set while the effort is [`Effort::Dialing`].
-    pub(crate) dial: Option<Dial>,
+    /// Set while the effort is [`Effort::Dialing`]. Boxed, as that does not last.
+    pub(crate) dial: Option<Box<Dial>>,
     /// When [`Effort::Waiting`] or [`Effort::Cooldown`] ends.
     pub(crate) until: Option<Instant>,
     /// Efforts that failed, and connections that did not last, one after the other.

@@ -1,9 +1,11 @@
 //! What a connection would tell its node, for those who drive a node without connections.
 
+use alloc::boxed::Box;
+
 use crate::{
     PeerId,
     connection::CloseReason,
-    link::{NodeMessage, Report, ToNode},
+    link::{NodeMessage, ToNode},
 };
 
 /// The peer has proved who it is and waits for admission.
@@ -18,10 +20,10 @@ pub fn opened(is_ready: bool) -> ToNode {
 
 /// A sign of life, with nothing counted.
 pub fn report() -> ToNode {
-    ToNode(NodeMessage::Report(Report::default()))
+    ToNode(NodeMessage::Report(Box::default()))
 }
 
 /// It is over; the last message.
 pub fn closed(reason: CloseReason) -> ToNode {
-    ToNode(NodeMessage::Closed { reason, last: Report::default() })
+    ToNode(NodeMessage::Closed { reason, last: Box::default() })
 }

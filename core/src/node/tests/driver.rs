@@ -1,11 +1,11 @@
 //! A driver for nodes without sockets: the test says what becomes of each dial and each connection.
 
-use std::{collections::BTreeMap, vec, vec::Vec};
+use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
 use crate::{
     ConnectionId, Instant, Link, Multiaddr, PeerId, Seed,
     connection::CloseReason,
-    link::{ConnectionMessage, NodeMessage, Report, ToConnection, ToNode},
+    link::{ConnectionMessage, NodeMessage, ToConnection, ToNode},
     node::{Action, AttemptId, Config, DialFailure, Endpoints, Event, Intent, Node},
     testing::identity,
 };
@@ -136,7 +136,7 @@ impl Driver {
     }
 
     pub(super) fn close(&mut self, id: ConnectionId, reason: CloseReason) {
-        self.tell(id, NodeMessage::Closed { reason, last: Report::default() });
+        self.tell(id, NodeMessage::Closed { reason, last: Box::default() });
     }
 
     /// The next message to a connection.

@@ -1,7 +1,7 @@
 //! Two nodes that dial each other at once: both must keep the same connection, whatever comes first.
 
 use core::time::Duration;
-use std::{collections::VecDeque, vec, vec::Vec};
+use std::{boxed::Box, collections::VecDeque, vec, vec::Vec};
 
 use super::driver::{Driver, addr, endpoints, ordered};
 use crate::{
@@ -183,7 +183,7 @@ impl Pair {
                 notes[1 - side].push_back(Note::Goodbye(0));
             }
             (ConnectionMessage::Query(Query::Probe(probe)), State::Open) => {
-                end.to_node.put(ToNode(NodeMessage::Report(Report { probe, ..Report::default() })));
+                end.to_node.put(ToNode(NodeMessage::Report(Box::new(Report { probe, ..Report::default() }))));
             }
             (ConnectionMessage::Close { code } | ConnectionMessage::Retire { code }, State::Secured | State::Open) => {
                 end.state = State::Closing;
@@ -251,7 +251,7 @@ impl Pair {
 }
 
 fn closed(reason: CloseReason) -> ToNode {
-    ToNode(NodeMessage::Closed { reason, last: Report::default() })
+    ToNode(NodeMessage::Closed { reason, last: Box::default() })
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn a_silent_connection_gives_way_to_a_new_one() {
     assert_eq!(driver.sleep(), Some(Duration::from_secs(1)));
     assert_eq!(driver.take(old), Some(ConnectionMessage::Retire { code: 0x1004 }));
     // An answer that comes late does not bring it back.
-    driver.tell(old, NodeMessage::Report(Report { probe, ..Report::default() }));
+    driver.tell(old, NodeMessage::Report(Box::new(Report { probe, ..Report::default() })));
     assert_eq!(driver.take(new), None);
 }
 
@@ -332,7 +332,7 @@ fn a_slow_connection_is_given_four_round_trips() {
     let old = driver.dialed(attempt).unwrap().id().unwrap();
     driver.open(old, small);
     let rtt = Some(Duration::from_millis(400));
-    driver.tell(old, NodeMessage::Report(Report { rtt, ..Report::default() }));
+    driver.tell(old, NodeMessage::Report(Box::new(Report { rtt, ..Report::default() })));
     let new = driver.incoming(1);
     driver.open(new, small);
     assert_eq!(driver.sleep(), Some(Duration::from_millis(1600)));

@@ -88,13 +88,13 @@ fn what_a_connection_reports_last_counts_and_so_does_what_one_had_reported_that_
     let [ends, dies] = [driver.incoming(1), driver.incoming(2)];
     driver.open(ends, peer(10));
     driver.open(dies, peer(11));
-    driver.tell(ends, NodeMessage::Report(report(10, 20)));
-    driver.tell(dies, NodeMessage::Report(report(100, 200)));
+    driver.tell(ends, NodeMessage::Report(report(10, 20).into()));
+    driver.tell(dies, NodeMessage::Report(report(100, 200).into()));
     assert_eq!(driver.node.stats().counters.bytes_received, 0, "they are not over");
-    driver.tell(ends, NodeMessage::Closed { reason: CloseReason::Eof, last: report(11, 22) });
+    driver.tell(ends, NodeMessage::Closed { reason: CloseReason::Eof, last: report(11, 22).into() });
     driver.call(|node, now| node.handle_connection_lost(now, dies));
     // Told twice, counted once.
-    driver.tell(ends, NodeMessage::Closed { reason: CloseReason::Eof, last: report(11, 22) });
+    driver.tell(ends, NodeMessage::Closed { reason: CloseReason::Eof, last: report(11, 22).into() });
     let counters = driver.node.stats().counters;
     assert_eq!((counters.bytes_received, counters.bytes_sent), (111, 222));
 }
@@ -146,7 +146,7 @@ fn a_peer_shows_what_it_is_and_where_its_connections_are() {
     driver.tell(id, NodeMessage::Opened { is_ready: false });
     assert_eq!(phase(&driver), ConnectionPhase::Open);
     driver.tell(id, NodeMessage::Opened { is_ready: true });
-    driver.tell(id, NodeMessage::Report(report(5, 6)));
+    driver.tell(id, NodeMessage::Report(report(5, 6).into()));
     driver.wait(7 * SECOND);
     let info = driver.node.peer_info(&other).unwrap();
     let [connection] = info.connections.as_slice() else { panic!("{info:?}") };

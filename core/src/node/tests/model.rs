@@ -4,7 +4,7 @@ mod reference;
 mod transition;
 
 use core::time::Duration;
-use std::{collections::BTreeMap, format, vec, vec::Vec};
+use std::{boxed::Box, collections::BTreeMap, format, vec, vec::Vec};
 
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -21,7 +21,7 @@ use crate::{
     connection::{CloseReason, ProtocolError},
     link::{ConnectionMessage, Mailbox, NodeMessage, Query, Report, SLOTS, ToConnection, ToNode},
     node::{
-        AttemptId, BanSubject, DialError, DialFailure, Endpoints, Event, Intent, Node, connections, dial,
+        AttemptId, BanSubject, DialError, DialFailure, Endpoints, Event, Intent, Node, connections,
         transition::Effort as RealEffort,
     },
     yamux::Violation,
@@ -133,7 +133,7 @@ impl World {
             Transition::Reported(number, rtt) => {
                 self.read(number);
                 let report = Report { probe: self.tasks[number].probe, rtt: Some(rtt), ..Report::default() };
-                self.tell(number, NodeMessage::Report(report))
+                self.tell(number, NodeMessage::Report(Box::new(report)))
             }
             Transition::Closed(number, reason) => self.close(number, reason),
             Transition::Reads(number) => {
@@ -226,7 +226,7 @@ impl World {
         let task = &mut self.tasks[number];
         // The driver is late, and finds the newest one only.
         if let NodeMessage::Report(_) = message {
-            task.to_node.put(ToNode(NodeMessage::Report(Report::default())));
+            task.to_node.put(ToNode(NodeMessage::Report(Box::default())));
         }
         task.to_node.put(ToNode(message));
         assert!(task.to_node.len() <= SLOTS);
@@ -251,7 +251,7 @@ impl World {
                 return self.command(|node, now| node.handle_connection_lost(now, id));
             }
         };
-        self.tell(number, NodeMessage::Closed { reason, last: Report::default() })
+        self.tell(number, NodeMessage::Closed { reason, last: Box::default() })
     }
 
     /// A connection reads all that waits for it.
@@ -367,7 +367,7 @@ impl World {
             let may_be_left_out =
                 |entry: &connections::Entry| entry.since().is_none() && entry.phase != connections::Phase::Admitted;
             assert!(entries().all(|entry| entry.is_admitted || may_be_left_out(entry)));
-            let attempts = peer.dial.as_ref().map_or(&[][..], dial::Dial::attempts);
+            let attempts = peer.dial.as_ref().map_or(&[][..], |dial| dial.attempts());
             assert!(attempts.len() <= config.max_dials_per_peer);
         }
     }

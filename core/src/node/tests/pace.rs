@@ -1,14 +1,14 @@
 //! Many peers that are lost or restored at once do not come back at once.
 
 use core::time::Duration;
-use std::{collections::BTreeMap, vec::Vec};
+use std::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use proptest::prelude::*;
 
 use crate::{
     ConnectionId, Identity, Instant, PeerId, Seed,
     connection::CloseReason,
-    link::{NodeMessage, Report, ToNode},
+    link::{NodeMessage, ToNode},
     node::tests::driver::{addr, ordered},
     node::{Action, AttemptId, Config, DialFailure, Endpoints, Intent, Node, PeerState, WallTime},
 };
@@ -95,7 +95,7 @@ impl Crowd {
     /// Every connection is lost in this instant.
     fn lose_all(&mut self) {
         for (_, id) in core::mem::take(&mut self.open) {
-            let closed = NodeMessage::Closed { reason: CloseReason::Eof, last: Report::default() };
+            let closed = NodeMessage::Closed { reason: CloseReason::Eof, last: Box::default() };
             self.node.handle_connection(self.now, id, ToNode(closed));
         }
     }
@@ -150,7 +150,7 @@ fn one_of_many_that_is_lost_alone_is_not_delayed() {
     crowd.run(true, Instant::NEVER);
     let (other, id) = crowd.open.pop_first().unwrap();
     crowd.now = after(&crowd, 60);
-    let closed = NodeMessage::Closed { reason: CloseReason::Eof, last: Report::default() };
+    let closed = NodeMessage::Closed { reason: CloseReason::Eof, last: Box::default() };
     crowd.node.handle_connection(crowd.now, id, ToNode(closed));
     let due = crowd.node.poll_timeout().unwrap();
     crowd.begun.clear();

@@ -1,7 +1,7 @@
 //! Mistakes that networks like this one were seen to make. Each test fails on the mistake that it is named for.
 
 use core::time::Duration;
-use std::{vec, vec::Vec};
+use std::{boxed::Box, vec, vec::Vec};
 
 use super::driver::{Driver, addr, endpoints, ordered, peer};
 use crate::{
@@ -121,7 +121,7 @@ fn both_sides_keep_the_same_connection_whichever_opens_first_on_which_side() {
         // goodbye is late, and it has to judge for itself.
         for ends in wires {
             if let Some(ConnectionMessage::Query(Query::Probe(probe))) = nodes[1].take(ends[1]) {
-                nodes[1].tell(ends[1], NodeMessage::Report(Report { probe, ..Report::default() }));
+                nodes[1].tell(ends[1], NodeMessage::Report(Box::new(Report { probe, ..Report::default() })));
             }
         }
         nodes[0].wait(10 * SECOND);
@@ -197,7 +197,7 @@ fn the_sign_of_life_of_one_connection_says_nothing_about_another() {
     let stranger = driver.incoming(2);
     driver.open(stranger, peer(9));
     for id in [new, stranger] {
-        driver.tell(id, NodeMessage::Report(Report { probe, ..Report::default() }));
+        driver.tell(id, NodeMessage::Report(Box::new(Report { probe, ..Report::default() })));
     }
     driver.sleep();
     assert_eq!(driver.node.connection_to(&small), Some(new), "the old one is silent");

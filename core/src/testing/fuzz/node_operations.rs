@@ -1,6 +1,7 @@
 //! A node that everything may happen to, in any order.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     format,
     vec::Vec,
@@ -267,7 +268,7 @@ impl World {
             93..102 => self.tell(now, input, |input, _| NodeMessage::Opened { is_ready: input.bool() }),
             102..106 => self.tell(now, input, |input, probe| {
                 let rtt = input.bool().then(|| pick_time(input));
-                NodeMessage::Report(Report { probe, rtt, ..Report::default() })
+                NodeMessage::Report(Box::new(Report { probe, rtt, ..Report::default() }))
             }),
             106..111 => self.close(now, input),
             111..113 => {
@@ -364,7 +365,7 @@ impl World {
         ];
         let reason = reasons[input.below(reasons.len())].clone();
         self.end(id);
-        self.node.handle_connection(now, id, ToNode(NodeMessage::Closed { reason, last: Report::default() }));
+        self.node.handle_connection(now, id, ToNode(NodeMessage::Closed { reason, last: Box::default() }));
     }
 
     fn end(&mut self, id: ConnectionId) {
@@ -486,7 +487,7 @@ impl World {
         assert!(self.dials.is_empty() && self.resolves.is_empty(), "a dial goes on");
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             self.end(id);
-            let message = NodeMessage::Closed { reason: CloseReason::Local, last: Report::default() };
+            let message = NodeMessage::Closed { reason: CloseReason::Local, last: Box::default() };
             self.node.handle_connection(self.now, id, ToNode(message));
         }
         self.drain();
