@@ -1,6 +1,6 @@
 //! The driver over real TCP.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use septa_core::{ExpectedPeer, Identity, ProtocolId, connection::Config};
 use septa_driver::{CloseReason, Endpoint, Runtime as _};
@@ -72,7 +72,7 @@ async fn exchanges(streams: u8) {
     const EXCHANGES: u32 = 500;
     // A ping would wake what hangs.
     let mut config = Config::default();
-    config.yamux.keep_alive = None;
+    Arc::make_mut(&mut config.yamux).keep_alive = None;
     let quiet = |seed| {
         let identity = Identity::from_ed25519_seed([seed; 32]);
         septa_tokio::build(Endpoint::builder(identity).serve([ECHO]).connection_config(config.clone())).unwrap()

@@ -1,5 +1,6 @@
 //! The end of a connection: draining, GoAway, lingering, closed.
 
+use alloc::boxed::Box;
 use core::{mem, time::Duration};
 
 use super::{
@@ -206,8 +207,13 @@ impl Connection {
         }
     }
 
+    /// Notes why the connection ends. The first reason counts.
+    pub(super) fn give_reason(&mut self, reason: CloseReason) {
+        self.reason.get_or_insert_with(|| Box::new(reason));
+    }
+
     fn linger(&mut self, reason: CloseReason) {
-        self.reason.get_or_insert(reason);
+        self.give_reason(reason);
         let mut streams = match mem::replace(&mut self.phase, Phase::Closed(None)) {
             Phase::Open(streams) => Some(streams),
             _ => None,
@@ -228,7 +234,7 @@ impl Connection {
         if self.is_closed() {
             return;
         }
-        self.reason.get_or_insert(reason);
+        self.give_reason(reason);
         let mut streams = match mem::replace(&mut self.phase, Phase::Closed(None)) {
             Phase::Open(streams) | Phase::Lingering(Some(streams)) => Some(streams),
             _ => None,

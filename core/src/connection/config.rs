@@ -1,6 +1,6 @@
 //! Limits and timeouts of a [`Connection`](super::Connection).
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
 use crate::{ProtocolSet, yamux};
@@ -70,8 +70,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long the transport may refuse bytes. Stops a peer that never reads.
     pub write_stall_timeout: Duration,
-    /// Limits of the stream multiplexer.
-    pub yamux: yamux::Config,
+    /// Limits of the stream multiplexer. Shared, as each connection keeps them; [`Arc::make_mut`] changes one.
+    pub yamux: Arc<yamux::Config>,
 }
 
 impl Default for Config {
@@ -85,7 +85,7 @@ impl Default for Config {
             retire_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(1),
             write_stall_timeout: Duration::from_secs(30),
-            yamux: yamux::Config::default(),
+            yamux: Arc::default(),
         }
     }
 }

@@ -272,7 +272,7 @@ impl Connection {
     pub fn reject(&mut self, now: Instant, code: u8, reason: &str) -> Result<(), HandshakeError> {
         self.advance(now);
         self.pending_handshake()?.reject(code, reason)?;
-        self.reason = Some(CloseReason::HandshakeRejected { by: Party::Local, code });
+        self.reason = Some(CloseReason::HandshakeRejected { by: Party::Local, code }.into());
         self.timers.stop(Timer::Handshake);
         self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
         self.drive_handshake();
@@ -371,7 +371,7 @@ impl Connection {
     /// Ends the connection because the handshake failed. What is on its way, such as the Reject or the reset
     /// of the stream, leaves first.
     pub(super) fn turn_away(&mut self, reason: CloseReason) {
-        self.reason.get_or_insert(reason);
+        self.give_reason(reason);
         self.drain(codes::connection::GATED);
     }
 

@@ -115,7 +115,8 @@ pub struct Connection {
     handshake: Option<Box<ApplicationHandshake>>,
     timers: TimerTable<Timer, TIMERS>,
     events: Events,
-    reason: Option<CloseReason>,
+    /// Boxed: it is long, and most of the time there is none.
+    reason: Option<Box<CloseReason>>,
     /// Bytes received since the connection lingers.
     discarded: usize,
     counters: Counters,
@@ -386,7 +387,7 @@ impl Connection {
 
     /// Why the connection ended, once that is decided.
     pub fn close_reason(&self) -> Option<&CloseReason> {
-        self.reason.as_ref()
+        self.reason.as_deref()
     }
 
     /// Round-trip time of the last Yamux ping that was answered.
@@ -462,7 +463,7 @@ impl Connection {
     #[cold]
     fn lost(&self) -> Option<CloseReason> {
         match self.phase {
-            Phase::Lingering(_) | Phase::Closed(_) => self.reason.clone(),
+            Phase::Lingering(_) | Phase::Closed(_) => self.close_reason().cloned(),
             _ => None,
         }
     }
@@ -504,7 +505,7 @@ impl fmt::Debug for Connection {
             .field("role", &self.role)
             .field("peer", &self.peer())
             .field("open", &self.is_open())
-            .field("reason", &self.reason)
+            .field("reason", &self.close_reason())
             .finish_non_exhaustive()
     }
 }

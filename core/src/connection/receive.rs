@@ -94,7 +94,7 @@ impl Connection {
     /// [`MAX_DISCARDED`] it is cut off, although it may then not see the GoAway.
     fn discard(&mut self, len: usize) {
         self.discarded = self.discarded.saturating_add(len);
-        if self.discarded > MAX_DISCARDED && matches!(self.reason, Some(CloseReason::Protocol(_))) {
+        if self.discarded > MAX_DISCARDED && matches!(self.close_reason(), Some(CloseReason::Protocol(_))) {
             self.closed(CloseReason::Eof);
         }
     }

@@ -23,8 +23,10 @@ enum State {
     },
     /// The ping is to be framed.
     Due,
+    /// An answer must come by `until`.
     Sent {
         at: Instant,
+        until: Instant,
     },
 }
 
@@ -32,7 +34,6 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Pinger {
     state: State,
-    config: KeepAlive,
     value: u32,
     rtt: Option<Duration>,
 }
@@ -40,7 +41,7 @@ pub(super) struct Pinger {
 impl Pinger {
     pub(super) fn new(config: Option<KeepAlive>, now: Instant) -> Self {
         let first = |keep_alive: KeepAlive| State::First { latest: now.saturating_add(keep_alive.interval) };
-        Self { state: config.map_or(State::Off, first), config: config.unwrap_or_default(), value: 0, rtt: None }
+        Self { state: config.map_or(State::Off, first), value: 0, rtt: None }
     }
 
     pub(super) fn rtt(&self) -> Option<Duration> {
@@ -72,20 +73,20 @@ impl Pinger {
     }
 
     /// The value of the ping that is framed now.
-    pub(super) fn sent(&mut self, now: Instant) -> u32 {
+    pub(super) fn sent(&mut self, now: Instant, keep_alive: Option<KeepAlive>) -> u32 {
         self.value = self.value.wrapping_add(1);
-        self.state = State::Sent { at: now };
+        self.state = State::Sent { at: now, until: now.saturating_add(keep_alive.unwrap_or_default().timeout) };
         self.value
     }
 
     /// Handles an answer; false if nobody asked for it, in which case it changes nothing.
-    pub(super) fn pong(&mut self, value: u32, now: Instant) -> bool {
-        let State::Sent { at } = self.state else { return false };
+    pub(super) fn pong(&mut self, value: u32, now: Instant, keep_alive: Option<KeepAlive>) -> bool {
+        let State::Sent { at, .. } = self.state else { return false };
         if value != self.value {
             return false;
         }
         self.rtt = Some(now.saturating_duration_since(at).min(MAX_RTT));
-        self.state = State::Waiting { next: at.saturating_add(self.config.interval).max(now) };
+        self.state = State::Waiting { next: at.saturating_add(keep_alive.unwrap_or_default().interval).max(now) };
         true
     }
 
@@ -93,7 +94,7 @@ impl Pinger {
         match self.state {
             State::Off | State::Due => None,
             State::Waiting { next } | State::First { latest: next } => Some(next),
-            State::Sent { at } => Some(at.saturating_add(self.config.timeout)),
+            State::Sent { until, .. } => Some(until),
         }
     }
 
@@ -104,7 +105,7 @@ impl Pinger {
                 self.state = State::Due;
                 Ok(true)
             }
-            State::Sent { at } if at.saturating_add(self.config.timeout) <= now => Err(KeepAliveTimeout),
+            State::Sent { until, .. } if until <= now => Err(KeepAliveTimeout),
             _ => Ok(false),
         }
     }

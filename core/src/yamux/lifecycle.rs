@@ -1,6 +1,6 @@
 //! How streams begin and end from our side, and the notes to the application.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     OpenError, Priority, Session, StreamId,
@@ -83,8 +83,7 @@ impl Session {
     /// received stays readable until its stream is released, which then frees it at once.
     pub(crate) fn end(&mut self) {
         self.own_go_away = OwnGoAway::Sent;
-        self.pongs = VecDeque::new();
-        self.resets = VecDeque::new();
+        self.owed.clear();
         let released = self.streams.iter().filter(|(_, stream)| stream.released);
         let released: Vec<StreamId> = released.map(|(id, _)| *id).collect();
         for id in released {
@@ -219,7 +218,7 @@ impl Session {
 
     pub(super) fn owe_reset(&mut self, id: StreamId, code: u32) {
         if self.can_flush() {
-            self.resets.push_back((id, code));
+            self.owed.push_reset(id, code);
         }
     }
 

@@ -11,6 +11,7 @@ mod header;
 mod keep_alive;
 mod lifecycle;
 mod memory;
+mod owed;
 mod receive;
 mod scheduler;
 mod session;

@@ -60,8 +60,7 @@ impl Session {
         if self.own_go_away != OwnGoAway::Sent {
             self.own_go_away = OwnGoAway::Queued(GO_AWAY_PROTOCOL_ERROR);
         }
-        self.pongs.clear();
-        self.resets.clear();
+        self.owed.clear();
         self.unblock_open();
     }
 
@@ -183,9 +182,9 @@ impl Session {
     fn handle_ping(&mut self, header: Header) -> Result<(), Violation> {
         match (header.flags.has(Flags::SYN), header.flags.has(Flags::ACK)) {
             (true, false) if self.own_go_away == OwnGoAway::Sent => {}
-            (true, false) if self.pongs.len() >= self.config.max_pending_pongs => return Err(Violation::PingFlood),
-            (true, false) => self.pongs.push_back(header.length),
-            (false, true) if self.pinger.pong(header.length, self.now) => return Ok(()),
+            (true, false) if self.owed.pongs() >= self.config.max_pending_pongs => return Err(Violation::PingFlood),
+            (true, false) => self.owed.push_pong(header.length),
+            (false, true) if self.pinger.pong(header.length, self.now, self.config.keep_alive) => return Ok(()),
             (false, true) => self.stats.unexpected_pongs = self.stats.unexpected_pongs.saturating_add(1),
             _ => {}
         }
@@ -221,7 +220,7 @@ impl Session {
         let credit_left = INITIAL_WINDOW.checked_sub(body).ok_or(Violation::CreditExceeded)?;
         // Not only refused streams leave a reset behind: the application resets some, and we those
         // that break a rule. All of them begin with a SYN, so this bounds the queue.
-        if self.resets.len() >= self.config.max_pending_resets {
+        if self.owed.resets() >= self.config.max_pending_resets {
             return Err(Violation::RapidReset);
         }
         if let Some(code) = self.refusal(body) {

@@ -18,7 +18,7 @@ pub(super) type Streams = BTreeMap<StreamId, Box<Stream>>;
 #[derive(Debug)]
 pub(super) struct Ring {
     queue: VecDeque<StreamId>,
-    live: usize,
+    live: u32,
     name: RingName,
 }
 
@@ -29,7 +29,7 @@ impl Ring {
 
     /// Streams that stand in the ring.
     pub(super) fn len(&self) -> usize {
-        self.live
+        self.live as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,7 +77,7 @@ impl Ring {
 
     /// Rebuilds the ring if most of its entries are stale. Call after withdrawing.
     pub(super) fn compact(&mut self, streams: &mut Streams) {
-        if self.queue.len() <= self.live.saturating_mul(2).saturating_add(MAX_STALE) {
+        if self.queue.len() <= self.len().saturating_mul(2).saturating_add(MAX_STALE) {
             return;
         }
         // Taking the flag keeps the first entry of a stream and drops its duplicates.
@@ -87,7 +87,7 @@ impl Ring {
                 stream.rings.set(self.name);
             }
         }
-        self.live = self.queue.len();
+        self.live = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
     }
 
     /// Gives back the memory of an empty ring.
@@ -150,7 +150,7 @@ impl Priority {
 pub(super) struct Ready {
     ring: Ring,
     /// How many streams of each priority stand in the ring.
-    by_priority: [usize; Priority::DESCENDING.len()],
+    by_priority: [u32; Priority::DESCENDING.len()],
 }
 
 impl Ready {
@@ -223,8 +223,9 @@ impl Ready {
     /// The counts are those of the streams that stand in the ring, and only those have a deficit.
     #[cfg(test)]
     pub(super) fn is_consistent(&self, streams: &Streams) -> bool {
-        let standing =
-            |priority| streams.values().filter(|s| s.rings.has(RingName::Ready) && s.priority == priority).count();
+        let standing = |priority| {
+            streams.values().filter(|s| s.rings.has(RingName::Ready) && s.priority == priority).count() as u32
+        };
         self.by_priority == Priority::DESCENDING.map(standing)
             && streams.values().all(|s| s.rings.has(RingName::Ready) || s.deficit == 0)
     }
@@ -239,7 +240,7 @@ impl Ready {
         }
     }
 
-    fn count(&mut self, priority: Priority, change: isize) {
+    fn count(&mut self, priority: Priority, change: i32) {
         let [high, normal, low] = &mut self.by_priority;
         let count = match priority {
             Priority::High => high,

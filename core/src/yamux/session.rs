@@ -1,6 +1,6 @@
 //! The session: its state, getters, timers and events.
 
-use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::{
@@ -8,6 +8,7 @@ use super::{
     flood::FloodGuard,
     keep_alive::Pinger,
     memory::Account,
+    owed::Owed,
     receive::Parser,
     scheduler::{Popped, Ready, Ring, Streams},
     stream::RingName,
@@ -28,7 +29,7 @@ use crate::{Instant, Role, buf::SpareBlocks};
 /// initially when data waits. So no more than two events wait for each live stream, and three others.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) role: Role,
     pub(super) now: Instant,
     pub(super) streams: Streams,
@@ -40,8 +41,7 @@ pub struct Session {
     pub(super) events: Ring,
     pub(super) control: Ring,
     pub(super) ready: Ready,
-    pub(super) pongs: VecDeque<u32>,
-    pub(super) resets: VecDeque<(StreamId, u32)>,
+    pub(super) owed: Owed,
     pub(super) parser: Parser,
     pub(super) pinger: Pinger,
     pub(super) flood: FloodGuard,
@@ -141,7 +141,8 @@ impl PendingEvents {
 impl Session {
     /// A session whose limits are `config`, which should be [valid](Config::validate). If keep-alive is
     /// on, a ping leaves with the first frames.
-    pub fn new(role: Role, config: Config, now: Instant) -> Self {
+    pub fn new(role: Role, config: impl Into<Arc<Config>>, now: Instant) -> Self {
+        let config = config.into();
         Self {
             pinger: Pinger::new(config.keep_alive, now),
             spares: SpareBlocks::new(config.spare_blocks),
@@ -159,8 +160,7 @@ impl Session {
             events: Ring::new(RingName::Events),
             control: Ring::new(RingName::Control),
             ready: Ready::new(),
-            pongs: VecDeque::new(),
-            resets: VecDeque::new(),
+            owed: Owed::default(),
             parser: Parser::default(),
             flood: FloodGuard::new(now),
             ghost_allowance: 0,
@@ -256,8 +256,7 @@ impl Session {
         if self.own_go_away == OwnGoAway::Sent {
             return true;
         }
-        self.pongs.is_empty()
-            && self.resets.is_empty()
+        self.owed.is_empty()
             && self.control.is_empty()
             && !matches!(self.own_go_away, OwnGoAway::Queued(_))
             && !self.streams.values().any(|stream| stream.is_unflushed())
@@ -317,12 +316,6 @@ impl Session {
             ring.shrink();
         }
         self.ready.shrink();
-        if self.pongs.is_empty() {
-            self.pongs = VecDeque::new();
-        }
-        if self.resets.is_empty() {
-            self.resets = VecDeque::new();
-        }
     }
 }
 

@@ -42,12 +42,12 @@ impl Session {
     }
 
     fn has_frames(&self) -> bool {
-        !(self.pongs.is_empty() && self.resets.is_empty() && self.control.is_empty() && self.ready.is_empty())
+        !(self.owed.is_empty() && self.control.is_empty() && self.ready.is_empty())
     }
 
     /// Frames other than of stream data may be due.
     pub(crate) fn may_frame_control(&self) -> bool {
-        self.pinger.may_ride() || !(self.pongs.is_empty() && self.resets.is_empty() && self.control.is_empty())
+        self.pinger.may_ride() || !(self.owed.is_empty() && self.control.is_empty())
     }
 
     fn fill(&mut self, frames: &mut Frames<'_>) {
@@ -77,23 +77,23 @@ impl Session {
     }
 
     fn fill_session_control(&mut self, frames: &mut Frames<'_>) -> bool {
-        while let Some(value) = self.pongs.front() {
-            if !frames.push(Header::pong(*value)) {
+        while let Some(value) = self.owed.next_pong() {
+            if !frames.push(Header::pong(value)) {
                 return false;
             }
-            self.pongs.pop_front();
+            self.owed.pop_pong();
         }
         if self.pinger.may_ride() {
             if !frames.has_room() {
                 return false;
             }
-            frames.push(Header::ping(self.pinger.sent(self.now)));
+            frames.push(Header::ping(self.pinger.sent(self.now, self.config.keep_alive)));
         }
-        while let Some((id, code)) = self.resets.front() {
-            if !frames.push(Header::reset(*id, *code)) {
+        while let Some((id, code)) = self.owed.next_reset() {
+            if !frames.push(Header::reset(id, code)) {
                 return false;
             }
-            self.resets.pop_front();
+            self.owed.pop_reset();
         }
         true
     }

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -83,7 +84,7 @@ impl World {
         let config = Config { backoff, connect_rates: rates, handshake_rates: rates, ..Config::default() };
         let mut connections = ConnectionConfig::default();
         // What a stream holds that nobody reads stays the same.
-        connections.yamux.max_window = INITIAL_WINDOW;
+        Arc::make_mut(&mut connections.yamux).max_window = INITIAL_WINDOW;
         let node = |seed| Node::builder(identity(seed)).config(config.clone()).connection_config(connections.clone());
         let alice = node(1).build(ends.dialer.clone()).unwrap();
         let bob = node(2).build(ends.listener.clone()).unwrap();

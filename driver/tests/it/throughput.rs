@@ -50,7 +50,7 @@ fn ramp(round_trip: Duration) -> Vec<u64> {
     let yamux = yamux::Config { memory: memory.clone(), ..yamux::Config::default() };
     let limits = memory.limits();
     let most_extra = yamux.memory_budget - yamux.max_streams * yamux::INITIAL_WINDOW as usize;
-    let config = Config { yamux, ..Config::default() };
+    let config = Config { yamux: yamux.into(), ..Config::default() };
     let world = World::with(conditions(FAST, round_trip), |alice| alice, |bob| bob.connection_config(config));
     let mut received = vec![0; WARM_UP + MEASURED];
     world.run(async {

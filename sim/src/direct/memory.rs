@@ -49,6 +49,8 @@ impl MemoryBound {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -64,7 +66,7 @@ mod tests {
     #[test]
     fn windows_that_may_not_grow_make_no_room() {
         let mut config = Config::default();
-        config.yamux.max_window = INITIAL_WINDOW;
+        Arc::make_mut(&mut config.yamux).max_window = INITIAL_WINDOW;
         let bound = MemoryBound::new(&config);
         assert!(bound.of(1) < bound.of(0) + 1024 * 1024, "{}", bound.of(1));
     }

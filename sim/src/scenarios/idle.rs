@@ -104,7 +104,7 @@ impl Crowd {
         let setup = |number: usize| {
             let mut setup = Setup::serving(identity(number), &[HELLO]);
             setup.provider = simulation.readable(options.provider.clone());
-            setup.connection.yamux.memory = options.memory.clone();
+            Arc::make_mut(&mut setup.connection.yamux).memory = options.memory.clone();
             setup
         };
         let hubs: Vec<PeerId> = (0..options.hubs).map(|number| identity(number).peer_id()).collect();

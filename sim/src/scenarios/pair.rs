@@ -92,7 +92,7 @@ impl Pair {
             if goes_on {
                 setup.node.backoff.max = Duration::from_secs(4);
                 // So small that whatever is not given back shows before long.
-                let yamux = &mut setup.connection.yamux;
+                let yamux = Arc::make_mut(&mut setup.connection.yamux);
                 (yamux.max_streams, yamux.send_quota, yamux.spare_blocks) = (options.streams.max(1), 32 * 1024, 4);
                 yamux.max_window = INITIAL_WINDOW;
                 yamux.memory_budget = yamux.max_streams.saturating_mul(INITIAL_WINDOW as usize);

@@ -1,6 +1,6 @@
 //! Scenarios in which nodes keep connections to each other while one kind of trouble reigns.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use septa_core::{
     connection::TRANSMIT_BUFFER,
@@ -70,7 +70,7 @@ const NETWORKS: [Network; 8] = [
         adapt: |options, run| {
             options.exchange_every = Duration::from_secs(2);
             options.exchange_bytes = 600_000;
-            options.connection.yamux.memory = MemoryPool::new(LITTLE_MEMORY);
+            Arc::make_mut(&mut options.connection.yamux).memory = MemoryPool::new(LITTLE_MEMORY);
             lose_patience(options, run.plan.link);
         },
         sights: &[sights::SILENT],
@@ -96,7 +96,7 @@ const NETWORKS: [Network; 8] = [
         adapt: |options, _| {
             options.pause = Duration::from_millis(40);
             options.exchange_bytes = 500_000;
-            options.connection.yamux.memory = MemoryPool::new(LITTLE_MEMORY);
+            Arc::make_mut(&mut options.connection.yamux).memory = MemoryPool::new(LITTLE_MEMORY);
         },
         sights: &[sights::UNREAD],
         ..USUAL
@@ -209,7 +209,7 @@ impl Scenario for Network {
 /// Whoever is silent for longer than the link explains is given up: the longest faults outlast that.
 fn lose_patience(options: &mut Options, link: LinkOptions) {
     let timeout = Duration::from_secs(2) + 3 * longest_way(link);
-    options.connection.yamux.keep_alive = Some(KeepAlive { interval: PING_EVERY, timeout });
+    Arc::make_mut(&mut options.connection.yamux).keep_alive = Some(KeepAlive { interval: PING_EVERY, timeout });
     options.connection.write_stall_timeout = timeout;
 }
 

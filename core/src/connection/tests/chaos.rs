@@ -312,8 +312,8 @@ proptest! {
             ..echo_pair()
         };
         for config in [&mut config.dialer, &mut config.listener] {
-            config.yamux.keep_alive = pings.then(Default::default);
-            config.yamux.max_streams = 5;
+            Arc::make_mut(&mut config.yamux).keep_alive = pings.then(Default::default);
+            Arc::make_mut(&mut config.yamux).max_streams = 5;
         }
         if manual && !open {
             config.listener.admission = Admission::Manual;

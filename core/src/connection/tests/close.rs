@@ -227,7 +227,7 @@ fn a_transport_that_takes_nothing_for_too_long_is_given_up() {
 #[test]
 fn a_peer_that_answers_no_ping_is_given_up() {
     let mut config = serving(&[]);
-    config.yamux.keep_alive = yamux::Config::default().keep_alive;
+    Arc::make_mut(&mut config.yamux).keep_alive = yamux::Config::default().keep_alive;
     let mut peer = RawPeer::new(Role::Dialer, config);
     peer.upgrade();
     for _ in 0..10 {
@@ -241,7 +241,7 @@ fn a_peer_that_answers_no_ping_is_given_up() {
 #[test]
 fn an_answered_ping_gives_the_round_trip_time() {
     let mut config = serving(&[]);
-    config.yamux.keep_alive = yamux::Config::default().keep_alive;
+    Arc::make_mut(&mut config.yamux).keep_alive = yamux::Config::default().keep_alive;
     let latency = Duration::from_millis(20);
     let mut pair = Pair::open(PairConfig { dialer: config, latency, ..echo_pair() });
     pair.run_for(Duration::from_secs(60));

@@ -667,7 +667,7 @@ fn a_dialer_with_several_proposals_is_held_at_the_first() {
 #[test]
 fn early_streams_are_bounded_by_the_streams_and_their_windows() {
     let mut config = shaking(&[ECHO]);
-    config.yamux.max_streams = 4;
+    Arc::make_mut(&mut config.yamux).max_streams = 4;
     let mut peer = RawPeer::new(Role::Listener, config);
     peer.upgrade();
     for id in [1, 3, 5, 7] {

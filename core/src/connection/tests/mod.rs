@@ -23,7 +23,7 @@ const OTHER: ProtocolId = ProtocolId::from_static("/test/other/1");
 /// A configuration that serves the test protocol and sends no pings, so that quiet means quiet.
 fn serving(protocols: &[ProtocolId]) -> Config {
     let mut config = Config { protocols: protocols.iter().cloned().collect(), ..Config::default() };
-    config.yamux.keep_alive = None;
+    Arc::make_mut(&mut config.yamux).keep_alive = None;
     config
 }
 

@@ -313,7 +313,7 @@ fn an_event_that_a_call_has_overtaken_is_taken_back() {
 #[test]
 fn a_blocked_open_is_told_once_and_also_when_the_connection_closes() {
     let mut config = echo_pair();
-    config.dialer.yamux.max_streams = 1;
+    Arc::make_mut(&mut config.dialer.yamux).max_streams = 1;
     let mut pair = Pair::open(config);
     let now = pair.now;
     let dialer = &mut pair.dialer.connection;
@@ -472,14 +472,14 @@ fn a_muxer_mismatch_is_named_however_the_peer_cuts_its_records() {
 fn a_negotiation_message_fits_the_smallest_quota() {
     let mut config = echo_pair();
     let long = ProtocolId::new(&alloc::format!("/{}", "x".repeat(254))).unwrap();
-    config.dialer.yamux.send_quota = MIN_SEND_QUOTA;
+    Arc::make_mut(&mut config.dialer.yamux).send_quota = MIN_SEND_QUOTA;
     config.listener = Config { protocols: [long.clone()].into_iter().collect(), ..config.listener };
-    config.listener.yamux.send_quota = MIN_SEND_QUOTA;
+    Arc::make_mut(&mut config.listener.yamux).send_quota = MIN_SEND_QUOTA;
     assert_eq!(config.dialer.validate(), Ok(()));
-    config.dialer.yamux.send_quota = MIN_SEND_QUOTA - 1;
+    Arc::make_mut(&mut config.dialer.yamux).send_quota = MIN_SEND_QUOTA - 1;
     let errors = config.dialer.validate().unwrap_err();
     assert_eq!(errors.iter().collect::<Vec<_>>(), [&ConfigError::SendQuotaTooSmall]);
-    config.dialer.yamux.send_quota = MIN_SEND_QUOTA;
+    Arc::make_mut(&mut config.dialer.yamux).send_quota = MIN_SEND_QUOTA;
     let mut pair = Pair::open(config);
     let now = pair.now;
     let id = pair.dialer.connection.open(now, &[long]).unwrap();

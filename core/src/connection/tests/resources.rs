@@ -8,7 +8,7 @@ const KIB: usize = 1024;
 /// A configuration whose connections share so much receive memory.
 fn capped(hard_cap: usize) -> Config {
     let mut config = serving(&[ECHO]);
-    config.yamux.memory = MemoryPool::new(MemoryLimits { window_loans: 0, hard_cap });
+    Arc::make_mut(&mut config.yamux).memory = MemoryPool::new(MemoryLimits { window_loans: 0, hard_cap });
     config
 }
 

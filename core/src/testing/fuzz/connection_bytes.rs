@@ -24,11 +24,12 @@ pub fn connection_bytes(data: &[u8]) {
     let choice = input.byte();
     let role = if choice & 1 == 0 { Role::Listener } else { Role::Dialer };
     let mut config = Config { protocols: [SERVED].into_iter().collect(), ..Config::default() };
-    config.yamux.max_streams = MAX_STREAMS;
-    config.yamux.send_quota = SEND_QUOTA;
-    config.yamux.max_window = MAX_WINDOW;
-    config.yamux.memory_budget = MAX_GRANTED;
-    config.yamux.max_empty_frames = 64;
+    let yamux = Arc::make_mut(&mut config.yamux);
+    yamux.max_streams = MAX_STREAMS;
+    yamux.send_quota = SEND_QUOTA;
+    yamux.max_window = MAX_WINDOW;
+    yamux.memory_budget = MAX_GRANTED;
+    yamux.max_empty_frames = 64;
     if choice & 2 == 2 {
         config.admission = Admission::Manual;
     }

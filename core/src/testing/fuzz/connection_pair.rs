@@ -85,12 +85,13 @@ impl World {
         let by_application = [by_application & 1 == 1, by_application & 2 == 2];
         let config = |manual: bool, by_application: bool| {
             let mut config = Config { protocols: [SERVED].into_iter().collect(), ..Config::default() };
-            config.yamux.max_streams = MAX_STREAMS;
-            config.yamux.send_quota = SEND_QUOTA;
-            config.yamux.max_window = MAX_WINDOW;
-            config.yamux.memory_budget = MAX_GRANTED;
+            let yamux = Arc::make_mut(&mut config.yamux);
+            yamux.max_streams = MAX_STREAMS;
+            yamux.send_quota = SEND_QUOTA;
+            yamux.max_window = MAX_WINDOW;
+            yamux.memory_budget = MAX_GRANTED;
             if choice & 1 == 0 {
-                config.yamux.keep_alive = None;
+                yamux.keep_alive = None;
             }
             if manual {
                 config.admission = Admission::Manual;

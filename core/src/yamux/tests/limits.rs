@@ -95,7 +95,7 @@ fn resets_of_streams_that_break_rules_or_that_the_application_resets_are_bounded
                 Some(stream) => session.reset(stream, 1),
                 None => result = result.and(recv(&mut session, &[data(NONE, stream, b"late")])),
             }
-            assert!(session.resets.len() <= 1024 + session.stream_count());
+            assert!(session.owed.resets() <= 1024 + session.stream_count());
         }
         assert_eq!(result, Err(Violation::RapidReset));
     }
@@ -156,7 +156,7 @@ fn empty_frames_are_bounded_between_progress() {
     let empties =
         [data(NONE, 1, b""), update(NONE, 1, 0), update(NONE, 1, 1), frame(Ping, ACK, 0, 0), update(NONE, 77, 0)];
     let mut session = accepted();
-    session.config = config;
+    session.config = config.into();
     for progress in [data(NONE, 1, b"x"), update(SYN, 3, 0)] {
         recv(&mut session, &empties).unwrap();
         recv(&mut session, &[progress]).unwrap();
@@ -173,7 +173,7 @@ fn empty_frames_are_bounded_between_progress() {
 #[test]
 fn refused_streams_whose_resets_are_read_are_bounded_between_progress() {
     let mut session = accepted();
-    session.config = Config { max_streams: 1, max_empty_frames: 5, max_pending_resets: 1, ..quiet() };
+    session.config = Config { max_streams: 1, max_empty_frames: 5, max_pending_resets: 1, ..quiet() }.into();
     let mut stream = 1;
     let mut refuse = |session: &mut _, body: &[u8]| {
         stream += 2;

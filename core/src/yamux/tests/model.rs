@@ -173,7 +173,7 @@ impl World {
     /// A stream refused at a limit is reset, which the schedule alone does not tell.
     fn note_refusals(&mut self) {
         for session in &self.sides {
-            self.resets.extend(session.resets.iter().map(|(id, _)| *id));
+            self.resets.extend(session.owed.reset_ids());
         }
     }
 

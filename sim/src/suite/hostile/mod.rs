@@ -141,7 +141,7 @@ fn options(nodes: u32, siege: &Arc<Siege>, pool: MemoryPool) -> Options {
     options.pause = Duration::from_millis(5);
     // Otherwise an attacker that listens would be dialed no more when two of its attacks are over.
     (options.config.bans.base, options.config.bans.max) = (Duration::from_secs(1), Duration::from_secs(1));
-    let yamux = &mut options.connection.yamux;
+    let yamux = Arc::make_mut(&mut options.connection.yamux);
     yamux.memory = pool;
     // So that floods need not be long.
     (yamux.max_streams, yamux.accept_backlog) = (48, 16);
