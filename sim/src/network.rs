@@ -253,6 +253,8 @@ impl Network {
             match listening.backlog.pop_front() {
                 Some(socket) => Poll::Ready(Ok(socket)),
                 None => {
+                    // Listeners mostly wait, and an empty queue would keep its memory.
+                    listening.backlog = VecDeque::new();
                     listening.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }

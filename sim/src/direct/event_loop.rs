@@ -11,17 +11,17 @@ use std::{
 
 use septa_core::{
     Connection, Instant, Link, Multiaddr, connection,
-    node::{Action, AttemptId, DialFailure, Endpoints, InvalidValues, Node},
+    node::{Action, DialFailure, Endpoints, InvalidValues, Node},
     noise::Credentials,
 };
-use septa_driver::runtime::{Acceptor, BoxFuture, Runtime, Socket, Timer};
+use septa_driver::runtime::{Acceptor, Runtime, Socket, Timer};
 
 use super::{
     Application, Context, Setup, Violation,
     context::Inner,
     contract::Ledger,
     memory::MemoryBound,
-    slots::Slot,
+    slots::{Dial, Slot},
     transport::{Transport, Turn, Why},
     work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Shared, Work},
 };
@@ -82,8 +82,12 @@ impl EventLoop {
     }
 
     pub(super) fn add_listener(&mut self, acceptor: Box<dyn Acceptor>) {
-        self.inner.listening.extend(acceptor.local_addr());
-        self.inner.slots.insert(|_| Slot::Listening(acceptor));
+        if let Ok(addr) = acceptor.local_addr() {
+            // Most nodes listen at one address.
+            self.inner.listening.reserve_exact(1);
+            self.inner.listening.push(addr);
+        }
+        self.inner.slots.insert(Slot::Listening(acceptor));
     }
 
     /// One turn for everything that is ready. Ready when the node has ended.
@@ -195,7 +199,7 @@ impl EventLoop {
             Action::StartDial { id, addr } => match addr.socket_addr() {
                 Some(addr) => {
                     let connecting = self.inner.runtime.connect(addr);
-                    self.inner.slots.insert(|_| Slot::Dialing { id, connecting });
+                    self.inner.slots.insert(Slot::Dialing(Box::new(Dial { id, connecting })));
                 }
                 None => self.inner.node().handle_dial_failed(now, id, DialFailure::Other),
             },
@@ -215,15 +219,16 @@ impl EventLoop {
         let (slot, is_woken) = self.inner.slots.take(index);
         match slot {
             Slot::Open(transport) => self.move_bytes(index, transport, is_woken, work),
-            Slot::Dialing { id, connecting } => self.go_on_dialing(index, id, connecting, work),
+            Slot::Dialing(dial) => self.go_on_dialing(index, dial, work),
             Slot::Listening(acceptor) => self.accept(index, acceptor, work),
             Slot::Free | Slot::Away => {}
         }
     }
 
     fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
-        let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
-        let turn = transport.take_turn(why, work, &mut *self.application, &mut self.inner);
+        let Some(waker) = self.inner.slots.waker(index) else { return };
+        let why = Why { waker, is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
+        let turn = transport.take_turn(&why, work, &mut *self.application, &mut self.inner);
         work.require("a connection holds no more than its limits promise", || transport.check_memory(&self.memory));
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
@@ -236,19 +241,14 @@ impl EventLoop {
         }
     }
 
-    fn go_on_dialing(
-        &mut self,
-        index: usize,
-        id: AttemptId,
-        mut connecting: BoxFuture<'static, io::Result<Socket>>,
-        work: &mut Work,
-    ) {
+    fn go_on_dialing(&mut self, index: usize, mut dial: Box<Dial>, work: &mut Work) {
         let Some(waker) = self.inner.slots.waker(index) else { return };
         let now = self.inner.now;
-        let Poll::Ready(outcome) = connecting.as_mut().poll(&mut TaskContext::from_waker(&waker)) else {
-            return self.inner.slots.put_back(index, Slot::Dialing { id, connecting });
+        let Poll::Ready(outcome) = dial.connecting.as_mut().poll(&mut TaskContext::from_waker(&waker)) else {
+            return self.inner.slots.put_back(index, Slot::Dialing(dial));
         };
-        self.inner.slots.remove(index, &Slot::Dialing { id, connecting });
+        let id = dial.id;
+        self.inner.slots.remove(index, &Slot::Dialing(dial));
         match outcome {
             // Not wanted any more if there is no link.
             Ok(socket) => {
@@ -289,7 +289,7 @@ impl EventLoop {
         work.counts.connections += 1;
         self.enter(work, |ledger| ledger.begin(id));
         let connection = Connection::new(link, self.config.clone(), self.credentials.clone(), self.inner.now);
-        self.inner.slots.insert(|waker| Slot::Open(Box::new(Transport::new(id, connection, socket, waker))));
+        self.inner.slots.insert(Slot::Open(Box::new(Transport::new(id, connection, socket))));
     }
 }
 

@@ -24,7 +24,8 @@ struct State {
 
 /// Stands for one socket.
 pub(super) struct Mark {
-    index: usize,
+    /// Small, as there is one of these for each connection.
+    index: u32,
     is_marked: AtomicBool,
     /// By the socket: there may be something to read, or room to write.
     is_woken: AtomicBool,
@@ -33,6 +34,7 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn new(index: usize, ready: Arc<Ready>) -> Arc<Self> {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
         Arc::new(Self { index, is_marked: AtomicBool::new(false), is_woken: AtomicBool::new(false), ready })
     }
 
@@ -50,7 +52,7 @@ impl Mark {
     pub(super) fn set(&self) {
         // A run of the world has one thread.
         if !self.is_marked.swap(true, Ordering::Relaxed) {
-            self.ready.push(self.index);
+            self.ready.push(self.index as usize);
         }
     }
 }

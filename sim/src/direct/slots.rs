@@ -29,8 +29,14 @@ pub(super) enum Slot {
     Free,
     Away,
     Listening(Box<dyn Acceptor>),
-    Dialing { id: AttemptId, connecting: BoxFuture<'static, io::Result<Socket>> },
+    Dialing(Box<Dial>),
     Open(Box<Transport>),
+}
+
+/// Boxed in its place, as it is soon over, and what is there later would be as large.
+pub(super) struct Dial {
+    pub(super) id: AttemptId,
+    pub(super) connecting: BoxFuture<'static, io::Result<Socket>>,
 }
 
 struct Entry {
@@ -52,17 +58,22 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// A place for what `make` makes with the waker that marks it. It has a turn at once.
-    pub(super) fn insert(&mut self, make: impl FnOnce(Waker) -> Slot) {
+    /// Gives something a place. It has a turn at once.
+    pub(super) fn insert(&mut self, slot: Slot) {
         let index = self.free.pop().unwrap_or(self.entries.len());
         if index == self.entries.len() {
+            self.make_room();
             let mark = Mark::new(index, self.ready.clone());
             self.entries.push(Entry { mark, slot: Slot::Free, armed: None });
         }
-        if let Some(entry) = self.entries.get(index) {
-            let slot = make(entry.mark.clone().into());
-            self.put(index, slot);
-            self.mark(index);
+        self.put(index, slot);
+        self.mark(index);
+    }
+
+    /// For one more. A table that doubled would be half empty with most nodes, of which there are thousands.
+    fn make_room(&mut self) {
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact((self.entries.len() / 4).max(2));
         }
     }
 
@@ -83,7 +94,7 @@ impl Slots {
     /// Puts something new into a place.
     fn put(&mut self, index: usize, slot: Slot) {
         match &slot {
-            Slot::Dialing { id, .. } => drop(self.dials.insert(*id, index)),
+            Slot::Dialing(dial) => drop(self.dials.insert(dial.id, index)),
             Slot::Open(transport) => drop(self.connections.insert(transport.id(), index)),
             _ => {}
         }
@@ -100,13 +111,21 @@ impl Slots {
     /// Frees the place of what was taken out of it.
     pub(super) fn remove(&mut self, index: usize, slot: &Slot) {
         match slot {
-            Slot::Dialing { id, .. } => drop(self.dials.remove(id)),
+            Slot::Dialing(dial) => self.forget_dial(dial.id),
             Slot::Open(transport) => drop(self.connections.remove(&transport.id())),
             _ => {}
         }
         self.arm(index, None);
         self.put_back(index, Slot::Free);
         self.free.push(index);
+    }
+
+    fn forget_dial(&mut self, id: AttemptId) {
+        self.dials.remove(&id);
+        if self.dials.is_empty() {
+            // An empty map would keep its memory.
+            self.dials = BTreeMap::new();
+        }
     }
 
     /// Drops a dial.

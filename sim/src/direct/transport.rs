@@ -3,7 +3,7 @@
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use septa_core::{Connection, ConnectionId, Instant, connection::Event};
-use septa_driver::runtime::Socket;
+use septa_driver::runtime::{Socket, SocketReader, SocketWriter};
 
 use super::{
     Application, Context,
@@ -28,9 +28,10 @@ const READS: usize = 16;
 pub(super) struct Transport {
     id: ConnectionId,
     connection: Connection,
-    socket: Socket,
-    waker: Waker,
-    unsent: Option<Unsent>,
+    reader: Box<dyn SocketReader>,
+    writer: Box<dyn SocketWriter>,
+    /// Boxed, as most sockets take everything, and there are thousands of them.
+    unsent: Option<Box<Unsent>>,
     output: Output,
     /// The last read has found nothing, and the socket has not woken the connection since.
     is_drained: bool,
@@ -55,8 +56,9 @@ enum Output {
 }
 
 /// Why there is a turn.
-#[derive(Clone, Copy)]
 pub(super) struct Why {
+    /// Wakes the connection when the socket is ready.
+    pub(super) waker: Waker,
     /// The socket may be ready.
     pub(super) is_woken: bool,
     /// The deadline has come that the connection had after its last turn.
@@ -75,12 +77,13 @@ pub(super) enum Turn {
 }
 
 impl Transport {
-    pub(super) fn new(id: ConnectionId, connection: Connection, socket: Socket, waker: Waker) -> Self {
+    pub(super) fn new(id: ConnectionId, connection: Connection, socket: Socket) -> Self {
+        let Socket { reader, writer, .. } = socket;
         Self {
             id,
             connection,
-            socket,
-            waker,
+            reader,
+            writer,
             unsent: None,
             output: Output::Open,
             is_drained: false,
@@ -104,12 +107,12 @@ impl Transport {
     /// Does everything that can be done without waiting.
     pub(super) fn take_turn(
         &mut self,
-        why: Why,
+        why: &Why,
         work: &mut Work,
         application: &mut dyn Application,
         inner: &mut Inner,
     ) -> Turn {
-        let now = inner.now;
+        let (now, cx) = (inner.now, &mut TaskContext::from_waker(&why.waker));
         if why.is_woken {
             (self.is_drained, self.is_full) = (false, false);
         }
@@ -124,15 +127,15 @@ impl Transport {
             );
         }
         for _ in 0..READS {
-            let has_read = self.read(now, work);
-            self.settle(work, application, inner);
+            let has_read = self.read(cx, now, work);
+            self.settle(cx, work, application, inner);
             if !has_read {
                 break;
             }
         }
         if self.output == Output::Failed && !self.can_read() && !self.connection.is_closed() {
             self.connection.handle_io_error(now);
-            self.settle(work, application, inner);
+            self.settle(cx, work, application, inner);
         }
         if work.is_checked {
             self.check_is_settled(work, now);
@@ -154,14 +157,14 @@ impl Transport {
     }
 
     /// Reads once. False if there was nothing, or nothing may be read.
-    fn read(&mut self, now: Instant, work: &mut Work) -> bool {
+    fn read(&mut self, cx: &mut TaskContext<'_>, now: Instant, work: &mut Work) -> bool {
         // An empty read would look like the end.
         if !self.can_read() {
             return false;
         }
         let input = &mut work.buffers.input;
         let room = self.connection.recv_room().min(input.len());
-        match self.socket.reader.poll_read(&mut TaskContext::from_waker(&self.waker), &mut input[..room]) {
+        match self.reader.poll_read(cx, &mut input[..room]) {
             Poll::Ready(Ok(0)) => {
                 self.is_drained = true;
                 self.connection.handle_recv_eof(now);
@@ -185,7 +188,13 @@ impl Transport {
     }
 
     /// Until the connection has neither events nor output, or the socket is full.
-    fn settle(&mut self, work: &mut Work, application: &mut dyn Application, inner: &mut Inner) {
+    fn settle(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        work: &mut Work,
+        application: &mut dyn Application,
+        inner: &mut Inner,
+    ) {
         loop {
             while self.connection.may_have_event() {
                 let Some(event) = self.connection.poll_event() else { break };
@@ -193,7 +202,7 @@ impl Transport {
                 self.has_closed |= event == Event::Closed;
                 application.connection_event(&mut Context(inner), self.id, &mut self.connection, event);
             }
-            if !self.write(inner.now, work) {
+            if !self.write(cx, inner.now, work) {
                 break;
             }
         }
@@ -205,30 +214,31 @@ impl Transport {
     }
 
     /// Writes one buffer. False if there is nothing to write, or it could not be written.
-    fn write(&mut self, now: Instant, work: &mut Work) -> bool {
-        if !self.write_unsent(now, work) {
+    fn write(&mut self, cx: &mut TaskContext<'_>, now: Instant, work: &mut Work) -> bool {
+        if !self.write_unsent(cx, now, work) {
             return false;
         }
         if !self.connection.wants_transmit() {
             if self.connection.wants_shutdown() && self.output == Output::Open {
-                self.shut_down();
+                self.shut_down(cx);
             }
             return false;
         }
         let polled = self.connection.poll_transmit(now, &mut work.buffers.output);
         work.check(SENDS, || matches!(polled, Ok(1..)), || format!("what wanted to send gave {polled:?}"));
         let Ok(count @ 1..) = polled else { return false };
-        let taken = self.push(now, &work.buffers.output[..count]);
+        let taken = self.push(cx, now, &work.buffers.output[..count]);
         if taken < count {
-            self.unsent = Some(Unsent { buffer: work.buffers.take_output(), begin: taken, end: count });
+            let unsent = Unsent { buffer: work.buffers.take_output(), begin: taken, end: count };
+            self.unsent = Some(Box::new(unsent));
         }
         true
     }
 
     /// Writes what is left of the last buffer. True if nothing is.
-    fn write_unsent(&mut self, now: Instant, work: &mut Work) -> bool {
+    fn write_unsent(&mut self, cx: &mut TaskContext<'_>, now: Instant, work: &mut Work) -> bool {
         let Some(mut unsent) = self.unsent.take() else { return true };
-        unsent.begin += self.push(now, &unsent.buffer[unsent.begin..unsent.end]);
+        unsent.begin += self.push(cx, now, &unsent.buffer[unsent.begin..unsent.end]);
         if unsent.begin < unsent.end {
             self.unsent = Some(unsent);
             return false;
@@ -239,10 +249,10 @@ impl Transport {
 
     /// Writes as much of `data` as the socket takes, and returns how much. A socket that has failed takes everything:
     /// whatever the connection still says goes nowhere.
-    fn push(&mut self, now: Instant, data: &[u8]) -> usize {
+    fn push(&mut self, cx: &mut TaskContext<'_>, now: Instant, data: &[u8]) -> usize {
         let mut taken = 0;
         while taken < data.len() && !self.is_full && self.output != Output::Failed {
-            match self.socket.writer.poll_write(&mut TaskContext::from_waker(&self.waker), &data[taken..]) {
+            match self.writer.poll_write(cx, &data[taken..]) {
                 Poll::Ready(Ok(count @ 1..)) => {
                     taken += count;
                     self.connection.handle_transmitted(now);
@@ -258,8 +268,8 @@ impl Transport {
     }
 
     /// Half-closes the socket.
-    fn shut_down(&mut self) {
-        match self.socket.writer.poll_shutdown(&mut TaskContext::from_waker(&self.waker)) {
+    fn shut_down(&mut self, cx: &mut TaskContext<'_>) {
+        match self.writer.poll_shutdown(cx) {
             // The peer may have closed first; then there is nothing left to half-close.
             Poll::Ready(_) => self.output = Output::Finished,
             Poll::Pending => {}
