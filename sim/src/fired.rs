@@ -40,13 +40,13 @@ impl Fired {
 }
 
 /// The faults that change something on the way from one host to another.
-pub(crate) struct FiredBetween {
-    pub(crate) fired: Arc<Fired>,
+pub(crate) struct FiredBetween<'f> {
+    pub(crate) fired: &'f Fired,
     pub(crate) from: HostId,
     pub(crate) to: HostId,
 }
 
-impl FiredBetween {
+impl FiredBetween<'_> {
     pub(crate) fn add(&self, kind: FaultKind) {
         self.fired.add_between(kind, self.from, self.to);
     }

@@ -14,10 +14,10 @@ use septa_driver::runtime::Socket;
 use crate::{
     acceptor::SimAcceptor,
     draws::Draws,
-    fired::{Fired, FiredBetween},
+    fired::Fired,
     link::LinkOptions,
     observer::{Event, Observer},
-    pipe::{Pipe, StallId},
+    pipe::{Common, Pipe, StallId},
     plan::{DialFault, FaultKind},
     schedule::Schedule,
     socket::{self, with},
@@ -46,7 +46,8 @@ pub(crate) struct Network {
 
 struct State {
     seed: Seed,
-    options: Arc<LinkOptions>,
+    /// Of new connections.
+    common: Arc<Common>,
     listeners: BTreeMap<(HostId, u16), Listening>,
     names: BTreeMap<String, Vec<IpAddr>>,
     next_port: BTreeMap<HostId, u16>,
@@ -106,9 +107,10 @@ impl Network {
         mut seed: Seed,
     ) -> Self {
         let luck = Draws::new(seed.child("dials"));
+        let common = Common { schedule: schedule.clone(), fired: fired.clone(), options: LinkOptions::default() };
         let state = State {
             seed,
-            options: Arc::default(),
+            common: Arc::new(common),
             listeners: BTreeMap::new(),
             names: BTreeMap::new(),
             next_port: BTreeMap::new(),
@@ -134,7 +136,8 @@ impl Network {
     }
 
     pub(crate) fn set_options(&self, options: LinkOptions) {
-        self.lock(|state| state.options = Arc::new(options));
+        let common = Common { schedule: self.schedule.clone(), fired: self.fired.clone(), options };
+        self.lock(|state| state.common = Arc::new(common));
     }
 
     pub(crate) fn add_name(&self, name: &str, addrs: Vec<IpAddr>) {
@@ -274,7 +277,7 @@ impl Network {
 
     /// When a dial arrives that leaves now.
     pub(crate) fn draw_arrival(&self) -> Instant {
-        let latency = self.lock(|state| state.options.clone().draw_latency(&mut state.luck));
+        let latency = self.lock(|state| state.common.options.draw_latency(&mut state.luck));
         self.now().saturating_add(latency)
     }
 
@@ -394,7 +397,7 @@ impl State {
     ) -> (Socket, Socket) {
         self.last_connection += 2;
         network.counters.add_connection();
-        let (there, back) = (self.pipe(network, from, to), self.pipe(network, to, from));
+        let (there, back) = (self.pipe(from, to), self.pipe(to, from));
         self.wires.retain(|wire| wire.pipe.strong_count() > 0);
         let id = self.last_connection;
         if is_reset {
@@ -409,13 +412,8 @@ impl State {
         (near, far)
     }
 
-    fn pipe(&mut self, network: &Network, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
-        let mut pipe = Pipe::new(
-            network.schedule.clone(),
-            self.options.clone(),
-            Draws::new(self.seed.child("pipe")),
-            FiredBetween { fired: network.fired.clone(), from, to },
-        );
+    fn pipe(&mut self, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
+        let mut pipe = Pipe::new(self.common.clone(), (from, to), Draws::new(self.seed.child("pipe")));
         if self.is_cut {
             pipe.stall(None);
         }

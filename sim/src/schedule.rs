@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    num::NonZero,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -87,7 +88,19 @@ pub(crate) struct Alarm {
 
 /// Names an alarm that was set. Not to be used after it was stopped.
 #[derive(Debug)]
-pub(crate) struct AlarmId(usize);
+pub(crate) struct AlarmId(NonZero<u32>);
+
+impl AlarmId {
+    /// Small, and with room for none, as there are more places for alarms than alarms.
+    fn new(slot: usize) -> Self {
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        Self(NonZero::<u32>::MIN.saturating_add(slot))
+    }
+
+    fn slot(&self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// What happens now.
 pub(crate) enum Due {
@@ -145,7 +158,7 @@ impl Schedule {
             });
             state.alarms[slot].alarm = Some(alarm);
             state.enter(slot, at);
-            AlarmId(slot)
+            AlarmId::new(slot)
         })
     }
 
@@ -154,7 +167,7 @@ impl Schedule {
         // `will_wake` may say no although it would: so nothing but a clone depends on it. The former waker is dropped when
         // the lock is released, as in `stop`.
         let former = self.lock(|state| {
-            let alarm = state.alarms[id.0].alarm.as_mut()?;
+            let alarm = state.alarms[id.slot()].alarm.as_mut()?;
             let is_another = !alarm.waker.will_wake(waker);
             Some(is_another.then(|| std::mem::replace(&mut alarm.waker, waker.clone())))
         });
@@ -164,9 +177,10 @@ impl Schedule {
     pub(crate) fn stop(&self, id: AlarmId) {
         // The waker is dropped when the lock is released: it may be the last that holds a task.
         let _alarm = self.lock(|state| {
-            state.leave(id.0);
-            let alarm = state.alarms[id.0].alarm.take();
-            state.free.push(id.0);
+            let slot = id.slot();
+            state.leave(slot);
+            let alarm = state.alarms[slot].alarm.take();
+            state.free.push(slot);
             state.tidy();
             alarm
         });

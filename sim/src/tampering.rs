@@ -33,7 +33,7 @@ impl Tampering {
     }
 
     /// What goes on its way of bytes that are written at this place.
-    pub(crate) fn apply(&mut self, begin: u64, written: &[u8], luck: &mut Draws, fired: &FiredBetween) -> Vec<u8> {
+    pub(crate) fn apply(&mut self, begin: u64, written: &[u8], luck: &mut Draws, fired: &FiredBetween<'_>) -> Vec<u8> {
         let end = begin + written.len() as u64;
         let due = self.due.partition_point(|(position, _)| *position < end);
         let due: Vec<(u64, Tamper)> = self.due.drain(..due).collect();

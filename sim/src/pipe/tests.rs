@@ -1,7 +1,7 @@
 use septa_core::Seed;
 
 use super::*;
-use crate::{fired::Fired, observer::Observer, schedule::Order, stats::Counters};
+use crate::{observer::Observer, schedule::Order, stats::Counters};
 
 const NOW: Instant = Instant::EPOCH;
 
@@ -11,8 +11,8 @@ fn pipe() -> (Pipe, Arc<Fired>) {
     let schedule = Arc::new(Schedule::new(Order::Fifo, seed.child("schedule")));
     let observer = Observer::new(schedule.clone(), Arc::new(Counters::default()));
     let fired = Arc::new(Fired::new(Arc::new(observer)));
-    let between = FiredBetween { fired: fired.clone(), from: 1, to: 2 };
-    (Pipe::new(schedule, Arc::default(), Draws::new(seed.child("pipe")), between), fired)
+    let common = Common { schedule, fired: fired.clone(), options: LinkOptions::default() };
+    (Pipe::new(Arc::new(common), (1, 2), Draws::new(seed.child("pipe"))), fired)
 }
 
 fn stall(number: u64) -> Option<StallId> {
