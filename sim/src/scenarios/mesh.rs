@@ -1,7 +1,6 @@
 //! Many nodes, each of which sends a message to one of its neighbours now and then.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -151,8 +150,8 @@ impl Mesh {
                 next: simulation.now().saturating_add(options.interval.mul_f64(number as f64 / options.nodes as f64)),
                 targets: targets.collect(),
                 luck: Seed::from_bytes(seed).public_stream(),
-                neighbours: Vec::new(),
-                talks: BTreeMap::new(),
+                // There are thousands of nodes: a table that doubled would take twice as much.
+                talks: Vec::with_capacity(options.degree),
                 board: board.clone(),
             };
             direct.start(host, setup, member).expect("the defaults are valid");
@@ -180,42 +179,37 @@ struct Member {
     next: Instant,
     targets: Vec<(PeerId, Multiaddr)>,
     luck: SeedStream,
-    /// Those to whom messages can be sent.
-    neighbours: Vec<(ConnectionId, StreamId)>,
-    talks: BTreeMap<ConnectionId, Talk>,
+    /// With those to whom messages can be sent: so few that looking through them is no effort.
+    talks: Vec<Talk>,
     board: Arc<Board>,
 }
 
 /// What is said on one connection, both ways on one stream, which the dialer has opened.
-#[derive(Default)]
 struct Talk {
+    connection: ConnectionId,
+    stream: StreamId,
     sent: u64,
     received: u64,
     /// Who its first message was from, and so all others must be.
     sender: Option<u64>,
-    partial: Vec<u8>,
+    partial: Box<[u8]>,
 }
 
 impl Member {
     fn begin(&mut self, cx: &mut Context<'_>, id: ConnectionId, connection: &mut Connection, stream: StreamId) {
-        self.neighbours.push((id, stream));
-        self.talks.insert(id, Talk::default());
+        self.talks.push(Talk { connection: id, stream, sent: 0, received: 0, sender: None, partial: Box::default() });
         self.read(cx, id, connection, stream);
     }
 
     fn read(&mut self, cx: &mut Context<'_>, id: ConnectionId, connection: &mut Connection, stream: StreamId) {
-        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let Some(talk) = self.talks.iter_mut().find(|talk| talk.connection == id) else { return };
         let mut buffer = [0; 16 * MESSAGE_LEN];
         loop {
             let kept = talk.partial.len();
             buffer[..kept].copy_from_slice(&talk.partial);
-            talk.partial.clear();
             let count = match connection.stream(stream).read(&mut buffer[kept..]) {
                 Ok(count @ 1..) => kept + count,
-                Err(ReadError::Blocked) => {
-                    talk.partial.extend_from_slice(&buffer[..kept]);
-                    return;
-                }
+                Err(ReadError::Blocked) => return,
                 other => return cx.report(format!("stream {stream} cannot be read: {other:?}")),
             };
             let (messages, rest) = buffer[..count].as_chunks::<MESSAGE_LEN>();
@@ -228,17 +222,17 @@ impl Member {
                 }
             }
             self.board.received.fetch_add(messages.len() as u64, Ordering::Relaxed);
-            talk.partial.extend_from_slice(rest);
+            talk.partial = rest.into();
         }
     }
 
     fn send(&mut self, cx: &mut Context<'_>) {
-        let Some(count) = (self.neighbours.len() as u64).checked_sub(1) else { return };
+        let Some(count) = (self.talks.len() as u64).checked_sub(1) else { return };
         let chosen = usize::try_from(self.luck.next_u64() % (count + 1)).unwrap_or(0);
-        let (id, stream) = self.neighbours[chosen];
-        let (Some(talk), Some(connection)) = (self.talks.get_mut(&id), cx.connection(id)) else { return };
+        let talk = &mut self.talks[chosen];
+        let Some(connection) = cx.connection(talk.connection) else { return };
         talk.sent += 1;
-        match connection.stream(stream).write(&encode(self.number, talk.sent)) {
+        match connection.stream(talk.stream).write(&encode(self.number, talk.sent)) {
             Ok(MESSAGE_LEN) => drop(self.board.sent.fetch_add(1, Ordering::Relaxed)),
             other => cx.report(format!("a message cannot be sent: {other:?}")),
         }
