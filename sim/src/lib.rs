@@ -31,6 +31,7 @@ mod export;
 mod failure;
 mod fast_crypto;
 mod fired;
+mod growth;
 mod host;
 mod invariant;
 mod link;

@@ -13,7 +13,7 @@ use std::{
 
 use septa_core::{Instant, Seed, SeedStream};
 
-use crate::{executor::TaskId, network::HostId};
+use crate::{executor::TaskId, growth, network::HostId};
 
 /// Which of the things that happen at one instant happens first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +153,7 @@ impl Schedule {
     pub(crate) fn set(&self, at: Option<Instant>, alarm: Alarm) -> AlarmId {
         self.lock(|state| {
             let slot = state.free.pop().unwrap_or_else(|| {
+                growth::make_room(&mut state.alarms);
                 state.alarms.push(Slot::default());
                 state.alarms.len() - 1
             });
@@ -230,6 +231,9 @@ impl State {
         self.sequence += 1;
         let delay = self.luck.as_mut().map_or(0, |luck| luck.next_u64() % MAX_DELAY);
         let tie = self.sequence + delay;
+        if self.heap.len() == self.heap.capacity() {
+            self.heap.reserve_exact(growth::step(self.heap.len()));
+        }
         self.heap.push(Reverse(Entry { at, tie, sequence: self.sequence, what }));
         self.sequence
     }

@@ -21,7 +21,7 @@ use super::{
     context::Inner,
     contract::Ledger,
     memory::MemoryBound,
-    slots::{Dial, Slot},
+    slots::{Dial, Listener, Slot},
     transport::{Transport, Turn, Why},
     work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Shared, Work},
 };
@@ -87,7 +87,7 @@ impl EventLoop {
             self.inner.listening.reserve_exact(1);
             self.inner.listening.push(addr);
         }
-        self.inner.slots.insert(Slot::Listening(acceptor));
+        self.inner.slots.insert(Slot::Listening(Box::new(Listener { acceptor, accepted_at: None })));
     }
 
     /// One turn for everything that is ready. Ready when the node has ended.
@@ -197,9 +197,9 @@ impl EventLoop {
             // Names belong to the driver; here all addresses are numbers.
             Action::Resolve { id, .. } => self.inner.node().handle_dial_failed(now, id, DialFailure::ResolveFailed),
             Action::StartDial { id, addr } => match addr.socket_addr() {
-                Some(addr) => {
-                    let connecting = self.inner.runtime.connect(addr);
-                    self.inner.slots.insert(Slot::Dialing(Box::new(Dial { id, connecting })));
+                Some(socket_addr) => {
+                    let connecting = self.inner.runtime.connect(socket_addr);
+                    self.inner.slots.insert(Slot::Dialing(Box::new(Dial { id, addr, connecting })));
                 }
                 None => self.inner.node().handle_dial_failed(now, id, DialFailure::Other),
             },
@@ -220,7 +220,7 @@ impl EventLoop {
         match slot {
             Slot::Open(transport) => self.move_bytes(index, transport, is_woken, work),
             Slot::Dialing(dial) => self.go_on_dialing(index, dial, work),
-            Slot::Listening(acceptor) => self.accept(index, acceptor, work),
+            Slot::Listening(listener) => self.accept(index, listener, work),
             Slot::Free | Slot::Away => {}
         }
     }
@@ -247,12 +247,14 @@ impl EventLoop {
         let Poll::Ready(outcome) = dial.connecting.as_mut().poll(&mut TaskContext::from_waker(&waker)) else {
             return self.inner.slots.put_back(index, Slot::Dialing(dial));
         };
-        let id = dial.id;
+        let (id, dialed) = (dial.id, dial.addr.clone());
         self.inner.slots.remove(index, &Slot::Dialing(dial));
         match outcome {
             // Not wanted any more if there is no link.
             Ok(socket) => {
-                if let Some(link) = self.inner.node().handle_dialed(now, id, endpoints(&socket)) {
+                let remote = multiaddr(socket.remote, Some(dialed));
+                let endpoints = Endpoints { local: multiaddr(socket.local, None), remote };
+                if let Some(link) = self.inner.node().handle_dialed(now, id, endpoints) {
                     self.begin(link, socket, work);
                 }
             }
@@ -261,15 +263,18 @@ impl EventLoop {
     }
 
     /// Accepts until nothing waits.
-    fn accept(&mut self, index: usize, mut acceptor: Box<dyn Acceptor>, work: &mut Work) {
+    fn accept(&mut self, index: usize, mut listener: Box<Listener>, work: &mut Work) {
         let Some(waker) = self.inner.slots.waker(index) else { return };
         let now = self.inner.now;
         let mut again_at = None;
-        while let Poll::Ready(accepted) = acceptor.poll_accept(&mut TaskContext::from_waker(&waker)) {
+        while let Poll::Ready(accepted) = listener.acceptor.poll_accept(&mut TaskContext::from_waker(&waker)) {
             match accepted {
                 // What the node does not want is dropped here, before it has cost anything.
                 Ok(socket) => {
-                    if let Ok(link) = self.inner.node().handle_incoming(now, endpoints(&socket)) {
+                    let local = multiaddr(socket.local, listener.accepted_at.take());
+                    listener.accepted_at = Some(local.clone());
+                    let endpoints = Endpoints { local, remote: multiaddr(socket.remote, None) };
+                    if let Ok(link) = self.inner.node().handle_incoming(now, endpoints) {
                         self.begin(link, socket, work);
                     }
                 }
@@ -280,7 +285,7 @@ impl EventLoop {
             }
         }
         self.inner.slots.arm(index, again_at);
-        self.inner.slots.put_back(index, Slot::Listening(acceptor));
+        self.inner.slots.put_back(index, Slot::Listening(listener));
     }
 
     /// Makes a connection of a link and a socket.
@@ -324,9 +329,10 @@ fn check_early_timeout(node: &mut Node, now: Instant) -> Result<(), String> {
     }
 }
 
-fn endpoints(socket: &Socket) -> Endpoints {
-    let multiaddr = |addr: SocketAddr| Multiaddr::from_socket_addr(addr);
-    Endpoints { local: multiaddr(socket.local), remote: multiaddr(socket.remote) }
+/// An address as the node keeps it for each connection, in the memory of the one that is `known` if that is the same.
+fn multiaddr(addr: SocketAddr, known: Option<Multiaddr>) -> Multiaddr {
+    let own = Multiaddr::from_socket_addr(addr);
+    known.filter(|known| *known == own).unwrap_or(own)
 }
 
 /// What the node makes of an error, and tells the application.

@@ -7,8 +7,10 @@ use std::{
     task::Waker,
 };
 
-use septa_core::{Connection, ConnectionId, Instant, node::AttemptId};
+use septa_core::{Connection, ConnectionId, Instant, Multiaddr, node::AttemptId};
 use septa_driver::runtime::{Acceptor, BoxFuture, Socket};
+
+use crate::growth;
 
 use super::{
     ready::{Mark, Ready},
@@ -28,14 +30,22 @@ use super::{
 pub(super) enum Slot {
     Free,
     Away,
-    Listening(Box<dyn Acceptor>),
+    Listening(Box<Listener>),
     Dialing(Box<Dial>),
     Open(Box<Transport>),
+}
+
+pub(super) struct Listener {
+    pub(super) acceptor: Box<dyn Acceptor>,
+    /// The address at which the last connection was accepted. Most others are.
+    pub(super) accepted_at: Option<Multiaddr>,
 }
 
 /// Boxed in its place, as it is soon over, and what is there later would be as large.
 pub(super) struct Dial {
     pub(super) id: AttemptId,
+    /// What is dialed.
+    pub(super) addr: Multiaddr,
     pub(super) connecting: BoxFuture<'static, io::Result<Socket>>,
 }
 
@@ -62,19 +72,12 @@ impl Slots {
     pub(super) fn insert(&mut self, slot: Slot) {
         let index = self.free.pop().unwrap_or(self.entries.len());
         if index == self.entries.len() {
-            self.make_room();
+            growth::make_room(&mut self.entries);
             let mark = Mark::new(index, self.ready.clone());
             self.entries.push(Entry { mark, slot: Slot::Free, armed: None });
         }
         self.put(index, slot);
         self.mark(index);
-    }
-
-    /// For one more. A table that doubled would be half empty with most nodes, of which there are thousands.
-    fn make_room(&mut self) {
-        if self.entries.len() == self.entries.capacity() {
-            self.entries.reserve_exact((self.entries.len() / 4).max(2));
-        }
     }
 
     /// Takes out what is to have its turn, and tells whether its socket has woken it. It must be
