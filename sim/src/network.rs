@@ -15,12 +15,13 @@ use crate::{
     acceptor::SimAcceptor,
     draws::Draws,
     fired::Fired,
+    growth,
     link::LinkOptions,
     observer::{Event, Observer},
     pipe::{Common, Pipe, StallId},
     plan::{DialFault, FaultKind},
     schedule::Schedule,
-    socket::{self, with},
+    socket::{Direction, Wire},
     stats::Counters,
     trace::{Kind, Trace},
 };
@@ -51,7 +52,7 @@ struct State {
     listeners: BTreeMap<(HostId, u16), Listening>,
     names: BTreeMap<String, Vec<IpAddr>>,
     next_port: BTreeMap<HostId, u16>,
-    wires: Vec<Wire>,
+    connections: Vec<Between>,
     last_connection: u64,
     is_cut: bool,
     /// What keeps bytes from one host from arriving at another, once for each fault.
@@ -65,11 +66,11 @@ struct State {
     luck: Draws,
 }
 
-/// One direction of a connection.
-struct Wire {
-    from: HostId,
-    to: HostId,
-    pipe: Weak<Mutex<Pipe>>,
+/// A connection between two hosts.
+struct Between {
+    dialer: HostId,
+    listener: HostId,
+    wire: Weak<Wire>,
 }
 
 /// Nothing arrives from one host at another.
@@ -114,7 +115,7 @@ impl Network {
             listeners: BTreeMap::new(),
             names: BTreeMap::new(),
             next_port: BTreeMap::new(),
-            wires: Vec::new(),
+            connections: Vec::new(),
             last_connection: 0,
             is_cut: false,
             stalls: Vec::new(),
@@ -158,21 +159,21 @@ impl Network {
         if self.lock(|state| std::mem::replace(&mut state.is_cut, is_cut)) == is_cut {
             return;
         }
-        for pipe in self.pipes(|_| true) {
-            with(&pipe, |pipe| if is_cut { pipe.stall(None) } else { pipe.resume(None, self.now()) });
+        for direction in self.directions(|_| true) {
+            direction.with(|pipe| if is_cut { pipe.stall(None) } else { pipe.resume(None, self.now()) });
         }
         self.wake_held_dials();
     }
 
     /// Resets every connection.
     pub(crate) fn reset_all(&self) {
-        self.pipes(|_| true).iter().for_each(|pipe| with(pipe, |pipe| pipe.reset_at_once(self.now())));
+        self.directions(|_| true).iter().for_each(|way| way.with(|pipe| pipe.reset_at_once(self.now())));
     }
 
     /// Nothing arrives from one host at another, on any connection nor to make one, until it is [resumed](Self::resume).
     pub(crate) fn stall(&self, stall: Stall) {
         self.lock(|state| state.stalls.push(stall));
-        self.between(stall.from, stall.to).iter().for_each(|pipe| with(pipe, |pipe| pipe.stall(Some(stall.why))));
+        self.between(stall.from, stall.to).iter().for_each(|way| way.with(|pipe| pipe.stall(Some(stall.why))));
     }
 
     pub(crate) fn resume(&self, stall: Stall) {
@@ -181,8 +182,8 @@ impl Network {
             Some(state.stalls.remove(place))
         });
         if was_stalled.is_some() {
-            let pipes = self.between(stall.from, stall.to);
-            pipes.iter().for_each(|pipe| with(pipe, |pipe| pipe.resume(Some(stall.why), self.now())));
+            let directions = self.between(stall.from, stall.to);
+            directions.iter().for_each(|way| way.with(|pipe| pipe.resume(Some(stall.why), self.now())));
             self.wake_held_dials();
         }
     }
@@ -201,20 +202,27 @@ impl Network {
     }
 
     /// The directions that lead from one host to another, on every connection.
-    pub(crate) fn between(&self, from: HostId, to: HostId) -> Vec<Arc<Mutex<Pipe>>> {
-        self.pipes(|wire| (wire.from, wire.to) == (from, to))
+    pub(crate) fn between(&self, from: HostId, to: HostId) -> Vec<Direction> {
+        self.directions(|way| way == (from, to))
     }
 
-    fn pipes(&self, which: impl Fn(&Wire) -> bool) -> Vec<Arc<Mutex<Pipe>>> {
+    /// The directions of all connections, by the hosts from and to which they lead.
+    fn directions(&self, which: impl Fn((HostId, HostId)) -> bool) -> Vec<Direction> {
         self.lock(|state| {
-            state.wires.retain(|wire| wire.pipe.strong_count() > 0);
-            state.wires.iter().filter(|wire| which(wire)).filter_map(|wire| wire.pipe.upgrade()).collect()
+            state.connections.retain(|between| between.wire.strong_count() > 0);
+            let mut directions = Vec::new();
+            for Between { dialer, listener, wire } in &state.connections {
+                let Some(wire) = wire.upgrade() else { continue };
+                directions.extend(which((*dialer, *listener)).then(|| wire.direction(false)));
+                directions.extend(which((*listener, *dialer)).then(|| wire.direction(true)));
+            }
+            directions
         })
     }
 
     /// What plans were to do to connections later does not happen.
     pub(crate) fn call_off(&self) {
-        self.pipes(|_| true).iter().for_each(|pipe| with(pipe, |pipe| pipe.call_off()));
+        self.directions(|_| true).iter().for_each(|way| way.with(Pipe::call_off));
     }
 
     /// The next accepts on `addr` fail with `kind`, `count` times. False if nobody listens there.
@@ -397,22 +405,23 @@ impl State {
     ) -> (Socket, Socket) {
         self.last_connection += 2;
         network.counters.add_connection();
-        let (there, back) = (self.pipe(from, to), self.pipe(to, from));
-        self.wires.retain(|wire| wire.pipe.strong_count() > 0);
+        let (there, mut back) = (self.pipe(from, to), self.pipe(to, from));
         let id = self.last_connection;
         if is_reset {
-            with(&back, |pipe| pipe.reset(network.now()));
+            back.reset(network.now());
         }
+        let wire = Wire::new(network.clone(), id, there, back);
+        self.connections.retain(|between| between.wire.strong_count() > 0);
+        growth::make_room(&mut self.connections);
+        self.connections.push(Between { dialer: from, listener: to, wire: Arc::downgrade(&wire) });
         let joined = [id, from.into(), to.into(), local.port().into(), remote.port().into()];
         let entry: Vec<u8> = joined.iter().flat_map(|number: &u64| number.to_be_bytes()).collect();
         network.trace.record(Kind::Dial, network.now(), from.into(), &entry);
         network.observer.tell(Event::Connected { socket: id, dialer: from, listener: to });
-        let near = socket::new(network, id, (back.clone(), there.clone()), (local, remote));
-        let far = socket::new(network, id + 1, (there, back), (remote, local));
-        (near, far)
+        wire.sockets(local, remote)
     }
 
-    fn pipe(&mut self, from: HostId, to: HostId) -> Arc<Mutex<Pipe>> {
+    fn pipe(&mut self, from: HostId, to: HostId) -> Pipe {
         let mut pipe = Pipe::new(self.common.clone(), (from, to), Draws::new(self.seed.child("pipe")));
         if self.is_cut {
             pipe.stall(None);
@@ -420,8 +429,6 @@ impl State {
         for stall in self.stalls.iter().filter(|stall| (stall.from, stall.to) == (from, to)) {
             pipe.stall(Some(stall.why));
         }
-        let pipe = Arc::new(Mutex::new(pipe));
-        self.wires.push(Wire { from, to, pipe: Arc::downgrade(&pipe) });
         pipe
     }
 }

@@ -15,7 +15,6 @@ use crate::{
     observer::Event,
     pipe::StallId,
     plan::{Fault, FaultKind, Timed},
-    socket::with,
     timer::SimTimer,
     trace::Kind,
     world::{NOBODY, World},
@@ -150,16 +149,16 @@ fn begin(world: &Arc<World>, number: u64, timed: &Timed) {
             stalls(number, fault).for_each(|stall| network.stall(stall));
         }
         Fault::Reset { one, other, after } => {
-            let pipes = [(one, other), (other, one)].map(|(from, to)| network.between(from.get(), to.get()));
-            pipes.iter().flatten().for_each(|pipe| with(pipe, |pipe| pipe.plan_reset(after)));
+            let ways = [(one, other), (other, one)].map(|(from, to)| network.between(from.get(), to.get()));
+            ways.iter().flatten().for_each(|way| way.with(|pipe| pipe.plan_reset(after)));
         }
         Fault::Fin { from, to } => {
-            let pipes = network.between(from.get(), to.get());
-            pipes.iter().for_each(|pipe| with(pipe, |pipe| pipe.cut_short(now)));
+            let ways = network.between(from.get(), to.get());
+            ways.iter().for_each(|way| way.with(|pipe| pipe.cut_short(now)));
         }
         Fault::Tamper { from, to, how, after } => {
-            let pipes = network.between(from.get(), to.get());
-            pipes.iter().for_each(|pipe| with(pipe, |pipe| pipe.tamper(how, after)));
+            let ways = network.between(from.get(), to.get());
+            ways.iter().for_each(|way| way.with(|pipe| pipe.tamper(how, after)));
         }
         Fault::Dial { to, how } => network.fail_dials(to.get(), how),
         Fault::Crash { host, .. } => {

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -16,48 +19,129 @@ use crate::{
     trace::Kind,
 };
 
-/// A socket that reads from the first of `pipes` and writes to the second.
-pub(crate) fn new(
-    network: &Arc<Network>,
-    id: u64,
-    (input, output): (Arc<Mutex<Pipe>>, Arc<Mutex<Pipe>>),
-    (local, remote): (SocketAddr, SocketAddr),
-) -> Socket {
-    let end = Arc::new(End { network: network.clone(), id, input, output });
-    Socket { reader: Box::new(SimReader(end.clone())), writer: Box::new(SimWriter(end)), local, remote }
-}
-
-/// What the two halves share. The socket closes when both are dropped.
-struct End {
+/// A connection: the socket of its dialer, that of its listener, and the two pipes between them. All of it is in one
+/// place, as there are thousands.
+pub(crate) struct Wire {
     network: Arc<Network>,
+    /// Of the dialer's socket. That of the listener has the next number.
     id: u64,
-    input: Arc<Mutex<Pipe>>,
-    output: Arc<Mutex<Pipe>>,
+    /// From the dialer to the listener, and back.
+    pipes: [Mutex<Pipe>; 2],
+    /// How many halves of each socket there are. It closes when both are dropped.
+    halves: [AtomicU8; 2],
 }
 
-struct SimReader(Arc<End>);
+/// One direction of a connection.
+pub(crate) struct Direction {
+    wire: Arc<Wire>,
+    is_back: bool,
+}
 
-struct SimWriter(Arc<End>);
+/// The reader or the writer of a socket.
+struct Half {
+    wire: Arc<Wire>,
+    is_dialer: bool,
+}
+
+struct SimReader(Half);
+
+struct SimWriter(Half);
+
+impl Wire {
+    pub(crate) fn new(network: Arc<Network>, id: u64, there: Pipe, back: Pipe) -> Arc<Self> {
+        let halves = [AtomicU8::new(2), AtomicU8::new(2)];
+        Arc::new(Self { network, id, pipes: [there, back].map(Mutex::new), halves })
+    }
+
+    /// The sockets of the dialer and of the listener. Each is made once.
+    pub(crate) fn sockets(self: &Arc<Self>, dialer: SocketAddr, listener: SocketAddr) -> (Socket, Socket) {
+        (self.socket(true, dialer, listener), self.socket(false, listener, dialer))
+    }
+
+    fn socket(self: &Arc<Self>, is_dialer: bool, local: SocketAddr, remote: SocketAddr) -> Socket {
+        let half = || Half { wire: self.clone(), is_dialer };
+        Socket { reader: Box::new(SimReader(half())), writer: Box::new(SimWriter(half())), local, remote }
+    }
+
+    pub(crate) fn direction(self: &Arc<Self>, is_back: bool) -> Direction {
+        Direction { wire: self.clone(), is_back }
+    }
+
+    fn pipe<T>(&self, is_back: bool, f: impl FnOnce(&mut Pipe) -> T) -> T {
+        let pipe = &self.pipes[usize::from(is_back)];
+        f(&mut pipe.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Direction {
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
+        self.wire.pipe(self.is_back, f)
+    }
+}
+
+impl Half {
+    fn network(&self) -> &Network {
+        &self.wire.network
+    }
+
+    /// The number of the socket.
+    fn id(&self) -> u64 {
+        self.wire.id + u64::from(!self.is_dialer)
+    }
+
+    fn input<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
+        self.wire.pipe(self.is_dialer, f)
+    }
+
+    fn output<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
+        self.wire.pipe(!self.is_dialer, f)
+    }
+
+    /// Like close(2): a reset if input is thrown away that has arrived, else an end of the output. Either takes its time to
+    /// the other end, which can write nothing any more once it is there.
+    fn close(&self) {
+        let (network, id) = (self.network(), self.id());
+        let now = network.now();
+        let unread = self.input(|pipe| pipe.has_unread(now));
+        network.trace.record(Kind::End, now, id, &[u8::from(unread)]);
+        network.observer.tell(Event::Closed { socket: id, has_unread: unread });
+        self.output(|pipe| {
+            if unread {
+                pipe.reset(now);
+            }
+            pipe.close(now);
+        });
+        self.input(|pipe| pipe.abandon(now));
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if self.wire.halves[usize::from(!self.is_dialer)].fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.close();
+        }
+    }
+}
 
 impl SocketReader for SimReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let End { network, id, input, .. } = &*self.0;
+        let (half, network, id) = (&self.0, self.0.network(), self.0.id());
         let now = network.now();
-        let read = with(input, |pipe| pipe.read(cx, now, buffer));
+        let read = half.input(|pipe| pipe.read(cx, now, buffer));
         match &read {
             Poll::Ready(Ok(count)) => {
                 if *count > 0 {
                     network.counters.add_delivery(*count);
                 }
-                network.trace.count(Kind::Read, now, *id, *count as u64);
-                network.observer.tell(Event::Read { socket: *id, count: *count });
+                network.trace.count(Kind::Read, now, id, *count as u64);
+                network.observer.tell(Event::Read { socket: id, count: *count });
             }
             Poll::Ready(Err(error)) => {
-                network.trace.count(Kind::Fail, now, *id, 0);
-                network.observer.tell(Event::Failed { socket: *id, why: error.kind() });
+                network.trace.count(Kind::Fail, now, id, 0);
+                network.observer.tell(Event::Failed { socket: id, why: error.kind() });
             }
             Poll::Pending => {}
         }
@@ -67,22 +151,22 @@ impl SocketReader for SimReader {
 
 impl SocketWriter for SimWriter {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let End { network, id, input, output } = &*self.0;
+        let (half, network, id) = (&self.0, self.0.network(), self.0.id());
         let now = network.now();
-        let written = match with(input, |pipe| pipe.is_told(now)) {
+        let written = match half.input(|pipe| pipe.is_told(now)) {
             true => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            false => with(output, |pipe| pipe.write(cx, now, data)),
+            false => half.output(|pipe| pipe.write(cx, now, data)),
         };
         if written.is_ready() {
-            with(input, |pipe| pipe.forget_writer());
+            half.input(|pipe| pipe.forget_writer());
         }
         match written {
             Poll::Ready(Ok(Written { count, changed })) => {
                 let sent = changed.as_deref().unwrap_or(&data[..count]);
-                network.trace.record(Kind::Send, now, *id, sent);
-                network.observer.tell(Event::Sent { socket: *id, bytes: &data[..count] });
-                if with(output, |pipe| pipe.reset_if_exhausted(now)) {
-                    with(input, |pipe| {
+                network.trace.record(Kind::Send, now, id, sent);
+                network.observer.tell(Event::Sent { socket: id, bytes: &data[..count] });
+                if half.output(|pipe| pipe.reset_if_exhausted(now)) {
+                    half.input(|pipe| {
                         pipe.forget_planned_reset();
                         pipe.reset(now);
                     });
@@ -90,45 +174,23 @@ impl SocketWriter for SimWriter {
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(Err(error)) => {
-                network.trace.count(Kind::Fail, now, *id, 1);
-                network.observer.tell(Event::Failed { socket: *id, why: error.kind() });
+                network.trace.count(Kind::Fail, now, id, 1);
+                network.observer.tell(Event::Failed { socket: id, why: error.kind() });
                 Poll::Ready(Err(error))
             }
             Poll::Pending => {
-                with(input, |pipe| pipe.await_news(cx.waker(), now));
+                half.input(|pipe| pipe.await_news(cx.waker(), now));
                 Poll::Pending
             }
         }
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let End { network, id, output, .. } = &*self.0;
+        let (half, network, id) = (&self.0, self.0.network(), self.0.id());
         let now = network.now();
-        network.trace.record(Kind::End, now, *id, &[]);
-        network.observer.tell(Event::Ended { socket: *id });
-        with(output, |pipe| pipe.finish(now));
+        network.trace.record(Kind::End, now, id, &[]);
+        network.observer.tell(Event::Ended { socket: id });
+        half.output(|pipe| pipe.finish(now));
         Poll::Ready(Ok(()))
     }
-}
-
-impl Drop for End {
-    /// Like close(2): a reset if input is thrown away that has arrived, else an end of the output. Either takes its time to
-    /// the other end, which can write nothing any more once it is there.
-    fn drop(&mut self) {
-        let now = self.network.now();
-        let unread = with(&self.input, |pipe| pipe.has_unread(now));
-        self.network.trace.record(Kind::End, now, self.id, &[u8::from(unread)]);
-        self.network.observer.tell(Event::Closed { socket: self.id, has_unread: unread });
-        with(&self.output, |pipe| {
-            if unread {
-                pipe.reset(now);
-            }
-            pipe.close(now);
-        });
-        with(&self.input, |pipe| pipe.abandon(now));
-    }
-}
-
-pub(crate) fn with<T>(pipe: &Mutex<Pipe>, f: impl FnOnce(&mut Pipe) -> T) -> T {
-    f(&mut pipe.lock().unwrap_or_else(PoisonError::into_inner))
 }
