@@ -47,7 +47,8 @@ struct State {
     calendar: i64,
     /// By how much alarms are late at most, once for each fault.
     lateness: Vec<Duration>,
-    unseen: Unseen,
+    /// None if a fault has never touched it.
+    unseen: Option<Box<Unseen>>,
 }
 
 /// Faults that nobody has seen the doing of yet.
@@ -68,7 +69,7 @@ enum Rate {
     True,
     Standing,
     /// So many millionths of true time.
-    Millionths(u128),
+    Millionths(u64),
 }
 
 impl Clock {
@@ -88,7 +89,7 @@ impl Clock {
             ppm: 0,
             calendar: 0,
             lateness: Vec::new(),
-            unseen: Unseen::default(),
+            unseen: None,
         };
         Self { schedule, fired, counters, host, state: Mutex::new(state) }
     }
@@ -115,7 +116,10 @@ impl Clock {
     /// The time since 1970 by the calendar of the host.
     pub(crate) fn unix_time(&self) -> Duration {
         let ran = self.now().saturating_duration_since(Instant::EPOCH).saturating_add(CALENDAR);
-        let (ahead, jumps) = self.lock(|state| (state.calendar, std::mem::take(&mut state.unseen.jumps)));
+        let (ahead, jumps) = self.lock(|state| {
+            let jumps = state.unseen.as_mut().map(|unseen| std::mem::take(&mut unseen.jumps));
+            (state.calendar, jumps.unwrap_or_default())
+        });
         // Those that take back each other before somebody looks change nothing.
         if jumps.1 != 0 {
             (0..jumps.0).for_each(|_| self.fired.add(FaultKind::CalendarJump, self.host));
@@ -136,7 +140,7 @@ impl Clock {
                 state.paused_at = now;
             }
             state.pauses += 1;
-            state.unseen.pauses.push((fault, now));
+            state.unseen().pauses.push((fault, now));
         });
     }
 
@@ -145,7 +149,7 @@ impl Clock {
         self.set(|state, now| {
             state.pauses = state.pauses.saturating_sub(1);
             // One that is over at once stops nothing.
-            state.unseen.pauses.retain(|pause| *pause != (fault, now));
+            state.unseen().pauses.retain(|pause| *pause != (fault, now));
             if state.pauses == 0 {
                 let missed = now.saturating_duration_since(state.paused_at);
                 state.since.1 = state.since.1.saturating_add(missed);
@@ -158,7 +162,7 @@ impl Clock {
         self.set(|state, now| {
             state.ppm = state.ppm.saturating_add(ppm.into());
             if ppm != 0 {
-                state.unseen.drifts.push((fault, now));
+                state.unseen().drifts.push((fault, now));
             }
         });
     }
@@ -167,7 +171,7 @@ impl Clock {
     pub(crate) fn stop_drift(&self, fault: u64, ppm: i32) {
         self.set(|state, now| {
             state.ppm = state.ppm.saturating_sub(ppm.into());
-            state.unseen.drifts.retain(|drift| *drift != (fault, now));
+            state.unseen().drifts.retain(|drift| *drift != (fault, now));
         });
     }
 
@@ -178,7 +182,7 @@ impl Clock {
         }
         self.lock(|state| {
             state.calendar = state.calendar.saturating_add(seconds);
-            let (count, sum) = &mut state.unseen.jumps;
+            let (count, sum) = &mut state.unseen().jumps;
             (*count, *sum) = (*count + 1, sum.saturating_add(seconds));
         });
     }
@@ -205,7 +209,8 @@ impl Clock {
         let now = self.schedule.now();
         let (since, rate, was_standing) = self.lock(|state| {
             let was_standing = state.pauses > 0;
-            state.unseen.has_drifted |= state.is_drifting(now);
+            let is_drifting = state.is_drifting(now);
+            state.unseen().has_drifted |= is_drifting;
             state.since = (now, state.shown_at(now));
             change(state, now);
             state.rate = state.rate();
@@ -218,7 +223,7 @@ impl Clock {
         });
         if was_standing {
             // Nobody who looks from now on sees that it ever stood still: but some have waited for it.
-            let unseen = self.lock(|state| std::mem::take(&mut state.unseen.pauses));
+            let unseen = self.lock(|state| std::mem::take(&mut state.unseen().pauses));
             let pauses = if is_overdue.get() { unseen.len() } else { 0 };
             self.count(Seen { pauses, drifts: 0 });
         }
@@ -249,18 +254,24 @@ impl State {
     /// Somebody looks at the clock.
     fn see(&mut self, now: Instant) -> Seen {
         let mut seen = Seen::default();
-        if !self.unseen.pauses.is_empty() {
-            let before = self.unseen.pauses.len();
-            self.unseen.pauses.retain(|(_, began)| *began >= now);
-            seen.pauses = before - self.unseen.pauses.len();
+        let is_drifting = self.is_drifting(now);
+        let Some(unseen) = &mut self.unseen else { return seen };
+        if !unseen.pauses.is_empty() {
+            let before = unseen.pauses.len();
+            unseen.pauses.retain(|(_, began)| *began >= now);
+            seen.pauses = before - unseen.pauses.len();
         }
-        if !self.unseen.drifts.is_empty() && (self.unseen.has_drifted || self.is_drifting(now)) {
-            let before = self.unseen.drifts.len();
-            self.unseen.drifts.retain(|(_, began)| *began >= now);
-            seen.drifts = before - self.unseen.drifts.len();
+        if !unseen.drifts.is_empty() && (unseen.has_drifted || is_drifting) {
+            let before = unseen.drifts.len();
+            unseen.drifts.retain(|(_, began)| *began >= now);
+            seen.drifts = before - unseen.drifts.len();
         }
-        self.unseen.has_drifted &= !self.unseen.drifts.is_empty();
+        unseen.has_drifted &= !unseen.drifts.is_empty();
         seen
+    }
+
+    fn unseen(&mut self) -> &mut Unseen {
+        self.unseen.get_or_insert_default()
     }
 
     /// It has gained or lost something since its rate is this one.
@@ -273,7 +284,7 @@ impl State {
         match (self.pauses, self.ppm) {
             (0, 0) => Rate::True,
             // A clock that runs backwards, or a thousand times too slow, is not one that drifts.
-            (0, ppm) => Rate::Millionths(u128::try_from(ppm.saturating_add(1_000_000)).unwrap_or(0).max(1_000)),
+            (0, ppm) => Rate::Millionths(u64::try_from(ppm.saturating_add(1_000_000)).unwrap_or(0).max(1_000)),
             _ => Rate::Standing,
         }
     }
@@ -285,7 +296,7 @@ impl State {
             Rate::True => self.since.1.saturating_add(passed),
             Rate::Standing => self.since.1,
             Rate::Millionths(rate) => {
-                self.since.1.saturating_add(nanos(passed.as_nanos().saturating_mul(rate) / MILLION))
+                self.since.1.saturating_add(nanos(passed.as_nanos().saturating_mul(rate.into()) / MILLION))
             }
         }
     }
@@ -305,7 +316,7 @@ fn true_time(since: (Instant, Instant), rate: Rate, deadline: Instant) -> Option
         Rate::True => left,
         Rate::Standing if left.is_zero() => left,
         Rate::Standing => return None,
-        Rate::Millionths(rate) => nanos((left.as_nanos().saturating_mul(MILLION)).div_ceil(rate)),
+        Rate::Millionths(rate) => nanos((left.as_nanos().saturating_mul(MILLION)).div_ceil(rate.into())),
     };
     Some(since.0.saturating_add(takes))
 }

@@ -26,6 +26,8 @@ use super::{
     work::{NOT_AGAIN, NOT_TOO_EARLY, NOTHING_LEFT, Shared, Work},
 };
 
+/// The rule of the memory bound.
+const HOLDS: &str = "a connection holds no more than its limits promise";
 /// The rule of the ledger.
 const ONCE: &str = "a connection is made, opened and closed once";
 
@@ -38,8 +40,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct EventLoop {
     shared: Arc<Shared>,
     config: Arc<connection::Config>,
-    /// What each connection may hold.
-    memory: MemoryBound,
     credentials: Arc<Credentials>,
     application: Box<dyn Application>,
     inner: Inner,
@@ -49,7 +49,15 @@ pub(super) struct EventLoop {
     /// The task may be another one than that which the timer wakes.
     has_moved: bool,
     has_started: bool,
-    /// Kept in a world that is checked, as long as the node tells everything.
+    /// In a world that is checked.
+    checks: Option<Box<Checks>>,
+}
+
+/// What a node and its connections are checked against.
+struct Checks {
+    /// What each connection may hold.
+    memory: MemoryBound,
+    /// Kept as long as the node tells everything.
     ledger: Ledger,
 }
 
@@ -66,9 +74,10 @@ impl EventLoop {
         let credentials = Credentials::new(&identity, provider, seed.child("credentials"));
         let timer = runtime.timer();
         let inner = Inner::new(runtime, node, now);
+        let checks = || Box::new(Checks { memory: MemoryBound::new(&connection), ledger: Ledger::default() });
+        let checks = shared.is_checked().then(checks);
         Ok(Self {
             shared,
-            memory: MemoryBound::new(&connection),
             config: Arc::new(connection),
             credentials: Arc::new(credentials),
             application,
@@ -77,7 +86,7 @@ impl EventLoop {
             armed: None,
             has_moved: false,
             has_started: false,
-            ledger: Ledger::default(),
+            checks,
         })
     }
 
@@ -103,7 +112,7 @@ impl EventLoop {
         let mut ready = std::mem::take(&mut work.buffers.ready);
         self.inner.slots.ready.swap(&mut ready);
         for (turn, index) in (1_usize..).zip(ready.drain(..)) {
-            self.take_turn(index, work);
+            self.take_turn(index as usize, work);
             if turn.is_multiple_of(TURNS) {
                 self.obey(work);
             }
@@ -184,10 +193,11 @@ impl EventLoop {
     /// Has something written into the ledger. What the node has dropped leaves gaps in it, of which nobody is to blame:
     /// then it is not kept any longer.
     fn enter(&mut self, work: &mut Work, entry: impl FnOnce(&mut Ledger) -> Result<(), String>) {
+        let Some(checks) = &mut self.checks else { return };
         if self.inner.has_lost_events() {
-            self.ledger = Ledger::default();
+            checks.ledger = Ledger::default();
         } else {
-            work.require(ONCE, || entry(&mut self.ledger));
+            work.require(ONCE, || entry(&mut checks.ledger));
         }
     }
 
@@ -229,7 +239,9 @@ impl EventLoop {
         let Some(waker) = self.inner.slots.waker(index) else { return };
         let why = Why { waker, is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
         let turn = transport.take_turn(&why, work, &mut *self.application, &mut self.inner);
-        work.require("a connection holds no more than its limits promise", || transport.check_memory(&self.memory));
+        if let Some(checks) = &self.checks {
+            work.require(HOLDS, || transport.check_memory(&checks.memory));
+        }
         let slots = &mut self.inner.slots;
         if turn == Turn::Over {
             return slots.remove(index, &Slot::Open(transport));

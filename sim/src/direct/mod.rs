@@ -199,17 +199,25 @@ impl Direct {
         // Boxed, as a future holds what it awaits beside what that was made of.
         let event_loop = EventLoop::new(host.clone(), self.0.clone(), setup, Box::new(application))?;
         let mut event_loop = Box::new(event_loop);
-        Ok(async move {
+        // Boxed too, as it is soon over.
+        let listening = Box::pin(async move {
             for addr in listen {
                 match host.listen(addr).await {
                     Ok(acceptor) => event_loop.add_listener(acceptor),
                     Err(error) => {
                         let what = format!("it cannot listen at {addr}: {error}");
-                        return shared.violated(&host, LISTENS, what);
+                        shared.violated(&host, LISTENS, what);
+                        return None;
                     }
                 }
             }
-            event_loop.await;
+            Some(event_loop)
+        });
+        Ok(async move {
+            let event_loop = listening.await;
+            if let Some(event_loop) = event_loop {
+                event_loop.await;
+            }
         })
     }
 

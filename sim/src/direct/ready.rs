@@ -15,7 +15,7 @@ pub(super) struct Ready(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    marked: Vec<usize>,
+    marked: Vec<u32>,
     /// The task of the node.
     task: Option<Waker>,
     /// The task runs and will look again before it sleeps.
@@ -52,7 +52,7 @@ impl Mark {
     pub(super) fn set(&self) {
         // A run of the world has one thread.
         if !self.is_marked.swap(true, Ordering::Relaxed) {
-            self.ready.push(self.index as usize);
+            self.ready.push(self.index);
         }
     }
 }
@@ -81,7 +81,7 @@ impl Ready {
     }
 
     /// Exchanges the list for `empty`.
-    pub(super) fn swap(&self, empty: &mut Vec<usize>) {
+    pub(super) fn swap(&self, empty: &mut Vec<u32>) {
         std::mem::swap(&mut self.lock().marked, empty);
     }
 
@@ -92,7 +92,7 @@ impl Ready {
         !state.marked.is_empty()
     }
 
-    fn push(&self, index: usize) {
+    fn push(&self, index: u32) {
         let task = {
             let mut state = self.lock();
             state.marked.push(index);

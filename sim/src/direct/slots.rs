@@ -35,13 +35,14 @@ pub(super) enum Slot {
     Open(Box<Transport>),
 }
 
+/// Where connections are accepted. Boxed in its place, as nearly all places are for connections.
 pub(super) struct Listener {
     pub(super) acceptor: Box<dyn Acceptor>,
     /// The address at which the last connection was accepted. Most others are.
     pub(super) accepted_at: Option<Multiaddr>,
 }
 
-/// Boxed in its place, as it is soon over, and what is there later would be as large.
+/// An attempt to connect. Boxed in its place, which another one has soon.
 pub(super) struct Dial {
     pub(super) id: AttemptId,
     /// What is dialed.
@@ -71,6 +72,10 @@ impl Slots {
     /// Gives something a place. It has a turn at once.
     pub(super) fn insert(&mut self, slot: Slot) {
         let index = self.free.pop().unwrap_or(self.entries.len());
+        if self.free.is_empty() {
+            // An empty list would keep its memory.
+            self.free = Vec::new();
+        }
         if index == self.entries.len() {
             growth::make_room(&mut self.entries);
             let mark = Mark::new(index, self.ready.clone());

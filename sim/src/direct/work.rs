@@ -91,7 +91,7 @@ pub(super) struct Buffers {
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
     /// Tokens of sockets that are ready.
-    pub(super) ready: Vec<usize>,
+    pub(super) ready: Vec<u32>,
     spares: Vec<Vec<u8>>,
 }
 
@@ -150,6 +150,10 @@ impl Work {
 impl Shared {
     pub(super) fn new(is_checked: bool) -> Self {
         Self { is_checked, state: Mutex::default() }
+    }
+
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked
     }
 
     pub(super) fn take_work(&self) -> Work {

@@ -190,14 +190,14 @@ struct Talk {
     stream: StreamId,
     sent: u64,
     received: u64,
-    /// Who its first message was from, and so all others must be.
-    sender: Option<u64>,
+    /// Who its first message was from, and so all others must be, once there is one.
+    sender: u64,
     partial: Box<[u8]>,
 }
 
 impl Member {
     fn begin(&mut self, cx: &mut Context<'_>, id: ConnectionId, connection: &mut Connection, stream: StreamId) {
-        self.talks.push(Talk { connection: id, stream, sent: 0, received: 0, sender: None, partial: Box::default() });
+        self.talks.push(Talk { connection: id, stream, sent: 0, received: 0, sender: 0, partial: Box::default() });
         self.read(cx, id, connection, stream);
     }
 
@@ -215,9 +215,11 @@ impl Member {
             let (messages, rest) = buffer[..count].as_chunks::<MESSAGE_LEN>();
             for message in messages {
                 let claimed = u64::from_le_bytes(*message.first_chunk().unwrap_or(&[0; 8]));
-                let sender = *talk.sender.get_or_insert(claimed);
+                if talk.received == 0 {
+                    talk.sender = claimed;
+                }
                 talk.received += 1;
-                if *message != encode(sender, talk.received) {
+                if *message != encode(talk.sender, talk.received) {
                     cx.report(format!("message {} of a neighbour is another one: {message:?}", talk.received));
                 }
             }
