@@ -19,7 +19,7 @@ use crate::{network::HostId, schedule::Schedule};
 pub(crate) const MAIN: TaskId = 0;
 
 /// Counted from 1; 0 is [`MAIN`].
-pub(crate) type TaskId = u64;
+pub(crate) type TaskId = u32;
 
 pub(crate) struct Executor {
     schedule: Arc<Schedule>,
@@ -36,7 +36,7 @@ struct Tasks {
 
 struct Task {
     host: HostId,
-    name: String,
+    name: Box<str>,
     /// Wakes it, and knows whether somebody has.
     is_due: Arc<TaskWaker>,
     waker: Waker,
@@ -55,8 +55,9 @@ impl Executor {
         let is_due = self.lock(|tasks| {
             tasks.last_id += 1;
             let is_due = TaskWaker::new(tasks.last_id, &self.schedule);
-            let (waker, future) = (is_due.clone().into(), Some(future));
-            tasks.live.insert(tasks.last_id, Task { host, name, is_due: is_due.clone(), waker, future });
+            let (name, waker, future) = (name.into(), is_due.clone().into(), Some(future));
+            let task = Task { host, name, is_due: is_due.clone(), waker, future };
+            tasks.live.insert(tasks.last_id, task);
             is_due
         });
         is_due.wake_by_ref();
@@ -98,7 +99,7 @@ impl Executor {
                 let message = message(&*payload);
                 let task = self.lock(|tasks| {
                     let task = tasks.live.remove(&id);
-                    tasks.panics.extend(task.as_ref().map(|task| (task.name.clone(), message)));
+                    tasks.panics.extend(task.as_ref().map(|task| (task.name.to_string(), message)));
                     task
                 });
                 drop(task);
@@ -144,12 +145,12 @@ impl Executor {
     pub(crate) fn describe(&self, id: TaskId) -> Option<(HostId, String)> {
         match id {
             MAIN => Some((0, "what the scenario waits for".to_owned())),
-            _ => self.lock(|tasks| tasks.live.get(&id).map(|task| (task.host, task.name.clone()))),
+            _ => self.lock(|tasks| tasks.live.get(&id).map(|task| (task.host, task.name.to_string()))),
         }
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.lock(|tasks| tasks.live.values().map(|task| task.name.clone()).collect())
+        self.lock(|tasks| tasks.live.values().map(|task| task.name.to_string()).collect())
     }
 
     /// How many tasks of a host are alive.

@@ -58,7 +58,8 @@ pub(crate) struct Pipe {
     reader: Option<Waker>,
     /// Wakes the reader when the first of what is under way arrives. It may have gone off.
     arrival: Option<AlarmId>,
-    writer: Option<Waker>,
+    /// Who waits for room.
+    writer: Option<Box<Waker>>,
     other_writer: Option<Box<OtherWriter>>,
     /// The reader's end was closed.
     is_abandoned: bool,
@@ -208,7 +209,7 @@ impl Pipe {
         let held = self.under_way.as_ref().map_or(0, |under_way| under_way.len());
         let room = self.common.options.capacity.max(1).saturating_sub(held);
         if room == 0 && !data.is_empty() {
-            self.writer = Some(cx.waker().clone());
+            self.writer = Some(Box::new(cx.waker().clone()));
             return Poll::Pending;
         }
         let count = data.len().min(room).min(self.common.options.write_cut.limit(&mut self.luck));

@@ -63,8 +63,8 @@ struct Entry {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Task(TaskId),
-    /// The alarm in this slot, if it is still the one with the sequence number of the entry.
-    Alarm(usize),
+    /// This alarm, if its sequence number is still that of the entry.
+    Alarm(AlarmId),
 }
 
 #[derive(Default)]
@@ -87,7 +87,7 @@ pub(crate) struct Alarm {
 }
 
 /// Names an alarm that was set. Not to be used after it was stopped.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct AlarmId(NonZero<u32>);
 
 impl AlarmId {
@@ -134,7 +134,7 @@ impl Schedule {
             while let Some(Reverse(entry)) = state.heap.pop() {
                 let due = match entry.what {
                     What::Task(task) => Due::Task(task),
-                    What::Alarm(slot) => match state.go_off(slot, entry.sequence) {
+                    What::Alarm(id) => match state.go_off(id.slot(), entry.sequence) {
                         Some(alarm) => Due::Alarm(alarm),
                         None => {
                             state.stale = state.stale.saturating_sub(1);
@@ -247,7 +247,7 @@ impl State {
     /// Gives the alarm in a slot another entry, or none.
     fn enter(&mut self, slot: usize, at: Option<Instant>) {
         self.leave(slot);
-        self.alarms[slot].sequence = at.map_or(0, |at| self.push(at, What::Alarm(slot)));
+        self.alarms[slot].sequence = at.map_or(0, |at| self.push(at, What::Alarm(AlarmId::new(slot))));
     }
 
     /// The slot is free only when the alarm is [stopped](Schedule::stop), which its owner does.
@@ -261,9 +261,9 @@ impl State {
         let live = self.heap.len().saturating_sub(self.stale);
         if self.stale > live.max(MAX_STALE) {
             let Self { heap, alarms, .. } = self;
-            heap.retain(|Reverse(entry)| match entry.what {
+            heap.retain(|Reverse(entry)| match &entry.what {
                 What::Task(_) => true,
-                What::Alarm(slot) => alarms[slot].sequence == entry.sequence,
+                What::Alarm(id) => alarms[id.slot()].sequence == entry.sequence,
             });
             self.stale = 0;
         }

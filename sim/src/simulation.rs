@@ -167,7 +167,7 @@ impl Simulation {
                     alarm.waker.wake();
                 }
                 Due::Task(id) => {
-                    self.world.trace.record(Kind::Run, self.now(), id, &[]);
+                    self.world.trace.record(Kind::Run, self.now(), id.into(), &[]);
                     self.world.tell_run(id);
                     if id == MAIN {
                         self.world.executor.begin_main();

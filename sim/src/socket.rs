@@ -37,15 +37,12 @@ pub(crate) struct Direction {
     is_back: bool,
 }
 
-/// The reader or the writer of a socket.
-struct Half {
-    wire: Arc<Wire>,
-    is_dialer: bool,
-}
+/// The reader or the writer of a socket. Whose it is says its type, as there are thousands of them.
+struct Half<const IS_DIALER: bool>(Arc<Wire>);
 
-struct SimReader(Half);
+struct SimReader<const IS_DIALER: bool>(Half<IS_DIALER>);
 
-struct SimWriter(Half);
+struct SimWriter<const IS_DIALER: bool>(Half<IS_DIALER>);
 
 impl Wire {
     pub(crate) fn new(network: Arc<Network>, id: u64, there: Pipe, back: Pipe) -> Arc<Self> {
@@ -55,11 +52,11 @@ impl Wire {
 
     /// The sockets of the dialer and of the listener. Each is made once.
     pub(crate) fn sockets(self: &Arc<Self>, dialer: SocketAddr, listener: SocketAddr) -> (Socket, Socket) {
-        (self.socket(true, dialer, listener), self.socket(false, listener, dialer))
+        (self.socket::<true>(dialer, listener), self.socket::<false>(listener, dialer))
     }
 
-    fn socket(self: &Arc<Self>, is_dialer: bool, local: SocketAddr, remote: SocketAddr) -> Socket {
-        let half = || Half { wire: self.clone(), is_dialer };
+    fn socket<const IS_DIALER: bool>(self: &Arc<Self>, local: SocketAddr, remote: SocketAddr) -> Socket {
+        let half = || Half::<IS_DIALER>(self.clone());
         Socket { reader: Box::new(SimReader(half())), writer: Box::new(SimWriter(half())), local, remote }
     }
 
@@ -79,22 +76,22 @@ impl Direction {
     }
 }
 
-impl Half {
+impl<const IS_DIALER: bool> Half<IS_DIALER> {
     fn network(&self) -> &Network {
-        &self.wire.network
+        &self.0.network
     }
 
     /// The number of the socket.
     fn id(&self) -> u64 {
-        self.wire.id + u64::from(!self.is_dialer)
+        self.0.id + u64::from(!IS_DIALER)
     }
 
     fn input<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
-        self.wire.pipe(self.is_dialer, f)
+        self.0.pipe(IS_DIALER, f)
     }
 
     fn output<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
-        self.wire.pipe(!self.is_dialer, f)
+        self.0.pipe(!IS_DIALER, f)
     }
 
     /// Like close(2): a reset if input is thrown away that has arrived, else an end of the output. Either takes its time to
@@ -115,15 +112,15 @@ impl Half {
     }
 }
 
-impl Drop for Half {
+impl<const IS_DIALER: bool> Drop for Half<IS_DIALER> {
     fn drop(&mut self) {
-        if self.wire.halves[usize::from(!self.is_dialer)].fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.halves[usize::from(!IS_DIALER)].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close();
         }
     }
 }
 
-impl SocketReader for SimReader {
+impl<const IS_DIALER: bool> SocketReader for SimReader<IS_DIALER> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
@@ -149,7 +146,7 @@ impl SocketReader for SimReader {
     }
 }
 
-impl SocketWriter for SimWriter {
+impl<const IS_DIALER: bool> SocketWriter for SimWriter<IS_DIALER> {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let (half, network, id) = (&self.0, self.0.network(), self.0.id());
         let now = network.now();
