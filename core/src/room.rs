@@ -44,3 +44,40 @@ pub(crate) fn push_back<T>(queue: &mut VecDeque<T>, item: T) {
     }
     queue.push_back(item);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_keeps_no_room_and_what_is_not_stays() {
+        let mut queue = VecDeque::from([1, 2]);
+        queue.give_back_if_empty();
+        assert_eq!(queue, [1, 2]);
+        queue.clear();
+        assert!(queue.capacity() > 0);
+        queue.give_back_if_empty();
+        assert_eq!(queue.capacity(), 0);
+
+        let mut set = BTreeSet::from([1]);
+        set.give_back_if_empty();
+        assert_eq!(set, BTreeSet::from([1]));
+        let mut map = BTreeMap::from([(1, "one")]);
+        map.give_back_if_empty();
+        assert_eq!(map, BTreeMap::from([(1, "one")]));
+    }
+
+    #[test]
+    fn a_queue_begins_with_one_place_and_still_grows_seldom() {
+        let (mut queue, mut grown) = (VecDeque::new(), 0);
+        push_back(&mut queue, 0);
+        assert_eq!(queue.capacity(), 1);
+        for number in 1..100_000 {
+            let before = queue.capacity();
+            push_back(&mut queue, number);
+            grown += usize::from(queue.capacity() != before);
+        }
+        assert!(queue.iter().copied().eq(0..100_000));
+        assert!(grown < 20, "{grown} times");
+    }
+}

@@ -22,6 +22,9 @@ pub const SLOTS: usize = 4;
 #[derive(Debug)]
 pub struct Mailbox<M>(Option<Box<[Option<M>; SLOTS]>>);
 
+// Each connection of a node has two, which are empty nearly always.
+const _: () = assert!(size_of::<Mailbox<ToNode>>() == size_of::<usize>());
+
 /// A message that has its slot in a [`Mailbox`].
 pub trait Slotted: sealed::Sealed {
     /// Which of the [`SLOTS`].
