@@ -3,35 +3,35 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A collection that gives its room back while there is nothing in it.
+/// A collection that gives its room back when there is nothing in it.
 ///
-/// A B-tree keeps its last leaf, which is room for eleven, and a queue what it once grew to. Not for what becomes empty
-/// and is filled again all the time: each filling allocates.
+/// By itself a B-tree keeps its last leaf, which is room for eleven, and a queue what it once grew to. The price is that the
+/// next filling allocates again: little beside what a stream or an action costs anyway, too much for each message.
 pub(crate) trait GiveBack: Default {
-    fn has_something(&self) -> bool;
+    fn holds_nothing(&self) -> bool;
 
     fn give_back_if_empty(&mut self) {
-        if !self.has_something() {
+        if self.holds_nothing() {
             *self = Self::default();
         }
     }
 }
 
 impl<T> GiveBack for VecDeque<T> {
-    fn has_something(&self) -> bool {
-        !self.is_empty()
+    fn holds_nothing(&self) -> bool {
+        self.is_empty()
     }
 }
 
 impl<T> GiveBack for BTreeSet<T> {
-    fn has_something(&self) -> bool {
-        !self.is_empty()
+    fn holds_nothing(&self) -> bool {
+        self.is_empty()
     }
 }
 
 impl<K, V> GiveBack for BTreeMap<K, V> {
-    fn has_something(&self) -> bool {
-        !self.is_empty()
+    fn holds_nothing(&self) -> bool {
+        self.is_empty()
     }
 }
 

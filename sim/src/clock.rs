@@ -68,7 +68,7 @@ struct Unseen {
 enum Rate {
     True,
     Standing,
-    /// So many millionths of true time.
+    /// So many millionths of true time. Small, as each host has a clock.
     Millionths(u64),
 }
 

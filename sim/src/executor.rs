@@ -53,7 +53,7 @@ impl Executor {
     /// Host 0 is nobody's: a crash does not end the task.
     pub(crate) fn spawn(&self, host: HostId, name: String, future: BoxFuture<'static, ()>) {
         let is_due = self.lock(|tasks| {
-            tasks.last_id += 1;
+            tasks.last_id = tasks.last_id.checked_add(1).expect("fewer than four thousand million tasks");
             let is_due = TaskWaker::new(tasks.last_id, &self.schedule);
             let (name, waker, future) = (name.into(), is_due.clone().into(), Some(future));
             let task = Task { host, name, is_due: is_due.clone(), waker, future };

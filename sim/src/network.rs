@@ -212,9 +212,12 @@ impl Network {
             state.connections.retain(|between| between.wire.strong_count() > 0);
             let mut directions = Vec::new();
             for Between { dialer, listener, wire } in &state.connections {
-                let Some(wire) = wire.upgrade() else { continue };
-                directions.extend(which((*dialer, *listener)).then(|| wire.direction(false)));
-                directions.extend(which((*listener, *dialer)).then(|| wire.direction(true)));
+                if which((*dialer, *listener)) {
+                    directions.extend(wire.upgrade().map(Wire::there));
+                }
+                if which((*listener, *dialer)) {
+                    directions.extend(wire.upgrade().map(Wire::back));
+                }
             }
             directions
         })

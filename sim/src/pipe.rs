@@ -59,7 +59,7 @@ pub(crate) struct Pipe {
     /// Wakes the reader when the first of what is under way arrives. It may have gone off.
     arrival: Option<AlarmId>,
     /// Who waits for room.
-    writer: Option<Box<Waker>>,
+    writer: Option<Waker>,
     other_writer: Option<Box<OtherWriter>>,
     /// The reader's end was closed.
     is_abandoned: bool,
@@ -137,7 +137,7 @@ impl Pipe {
         [bytes.or(ending.end), ending.reset].into_iter().flatten().min()
     }
 
-    /// It has begun to end.
+    /// What is to be known of its end, from now on if there was nothing.
     fn ending(&mut self) -> &mut Ending {
         self.ending.get_or_insert_default()
     }
@@ -209,7 +209,7 @@ impl Pipe {
         let held = self.under_way.as_ref().map_or(0, |under_way| under_way.len());
         let room = self.common.options.capacity.max(1).saturating_sub(held);
         if room == 0 && !data.is_empty() {
-            self.writer = Some(Box::new(cx.waker().clone()));
+            self.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let count = data.len().min(room).min(self.common.options.write_cut.limit(&mut self.luck));

@@ -60,6 +60,9 @@ struct Entry {
     what: What,
 }
 
+// There are thousands of them.
+const _: () = assert!(size_of::<Entry>() == 32);
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Task(TaskId),
@@ -86,15 +89,16 @@ pub(crate) struct Alarm {
     pub(crate) is_late: bool,
 }
 
-/// Names an alarm that was set. Not to be used after it was stopped.
+/// Names an alarm that was set. Whoever set it does not use it any more once it was stopped; an entry of the heap may, and
+/// compares sequence numbers.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct AlarmId(NonZero<u32>);
 
 impl AlarmId {
     /// Small, and with room for none, as there are more places for alarms than alarms.
     fn new(slot: usize) -> Self {
-        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
-        Self(NonZero::<u32>::MIN.saturating_add(slot))
+        let slot = u32::try_from(slot).expect("fewer than four thousand million alarms");
+        Self(NonZero::<u32>::MIN.checked_add(slot).expect("fewer than four thousand million alarms"))
     }
 
     fn slot(&self) -> usize {

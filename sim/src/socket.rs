@@ -1,4 +1,4 @@
-//! One end of a simulated TCP connection.
+//! A simulated TCP connection: its two sockets, and the pipes between them.
 
 use std::{
     io,
@@ -37,12 +37,15 @@ pub(crate) struct Direction {
     is_back: bool,
 }
 
-/// The reader or the writer of a socket. Whose it is says its type, as there are thousands of them.
-struct Half<const IS_DIALER: bool>(Arc<Wire>);
+/// The reader or the writer of a socket.
+struct Half {
+    wire: Arc<Wire>,
+    is_dialer: bool,
+}
 
-struct SimReader<const IS_DIALER: bool>(Half<IS_DIALER>);
+struct SimReader(Half);
 
-struct SimWriter<const IS_DIALER: bool>(Half<IS_DIALER>);
+struct SimWriter(Half);
 
 impl Wire {
     pub(crate) fn new(network: Arc<Network>, id: u64, there: Pipe, back: Pipe) -> Arc<Self> {
@@ -52,16 +55,22 @@ impl Wire {
 
     /// The sockets of the dialer and of the listener. Each is made once.
     pub(crate) fn sockets(self: &Arc<Self>, dialer: SocketAddr, listener: SocketAddr) -> (Socket, Socket) {
-        (self.socket::<true>(dialer, listener), self.socket::<false>(listener, dialer))
+        (self.socket(true, dialer, listener), self.socket(false, listener, dialer))
     }
 
-    fn socket<const IS_DIALER: bool>(self: &Arc<Self>, local: SocketAddr, remote: SocketAddr) -> Socket {
-        let half = || Half::<IS_DIALER>(self.clone());
+    fn socket(self: &Arc<Self>, is_dialer: bool, local: SocketAddr, remote: SocketAddr) -> Socket {
+        let half = || Half { wire: self.clone(), is_dialer };
         Socket { reader: Box::new(SimReader(half())), writer: Box::new(SimWriter(half())), local, remote }
     }
 
-    pub(crate) fn direction(self: &Arc<Self>, is_back: bool) -> Direction {
-        Direction { wire: self.clone(), is_back }
+    /// From the dialer to the listener.
+    pub(crate) fn there(self: Arc<Self>) -> Direction {
+        Direction { wire: self, is_back: false }
+    }
+
+    /// From the listener to the dialer.
+    pub(crate) fn back(self: Arc<Self>) -> Direction {
+        Direction { wire: self, is_back: true }
     }
 
     fn pipe<T>(&self, is_back: bool, f: impl FnOnce(&mut Pipe) -> T) -> T {
@@ -76,22 +85,22 @@ impl Direction {
     }
 }
 
-impl<const IS_DIALER: bool> Half<IS_DIALER> {
+impl Half {
     fn network(&self) -> &Network {
-        &self.0.network
+        &self.wire.network
     }
 
     /// The number of the socket.
     fn id(&self) -> u64 {
-        self.0.id + u64::from(!IS_DIALER)
+        self.wire.id + u64::from(!self.is_dialer)
     }
 
     fn input<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
-        self.0.pipe(IS_DIALER, f)
+        self.wire.pipe(self.is_dialer, f)
     }
 
     fn output<T>(&self, f: impl FnOnce(&mut Pipe) -> T) -> T {
-        self.0.pipe(!IS_DIALER, f)
+        self.wire.pipe(!self.is_dialer, f)
     }
 
     /// Like close(2): a reset if input is thrown away that has arrived, else an end of the output. Either takes its time to
@@ -112,15 +121,15 @@ impl<const IS_DIALER: bool> Half<IS_DIALER> {
     }
 }
 
-impl<const IS_DIALER: bool> Drop for Half<IS_DIALER> {
+impl Drop for Half {
     fn drop(&mut self) {
-        if self.0.halves[usize::from(!IS_DIALER)].fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.wire.halves[usize::from(!self.is_dialer)].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.close();
         }
     }
 }
 
-impl<const IS_DIALER: bool> SocketReader for SimReader<IS_DIALER> {
+impl SocketReader for SimReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
@@ -146,7 +155,7 @@ impl<const IS_DIALER: bool> SocketReader for SimReader<IS_DIALER> {
     }
 }
 
-impl<const IS_DIALER: bool> SocketWriter for SimWriter<IS_DIALER> {
+impl SocketWriter for SimWriter {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let (half, network, id) = (&self.0, self.0.network(), self.0.id());
         let now = network.now();

@@ -272,7 +272,7 @@ impl Connection {
     pub fn reject(&mut self, now: Instant, code: u8, reason: &str) -> Result<(), HandshakeError> {
         self.advance(now);
         self.pending_handshake()?.reject(code, reason)?;
-        self.reason = Some(CloseReason::HandshakeRejected { by: Party::Local, code }.into());
+        self.give_reason(CloseReason::HandshakeRejected { by: Party::Local, code });
         self.timers.stop(Timer::Handshake);
         self.timers.set(Timer::Drain, self.now.saturating_add(self.config.drain_timeout));
         self.drive_handshake();

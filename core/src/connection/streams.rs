@@ -212,7 +212,7 @@ impl Streams {
             let entry = Entry::new(negotiation, around.negotiation_deadline(), true);
             self.entries.insert(id, Box::new(entry));
             self.drive_negotiation(id, around);
-            // Most are agreed by now: the proposal came with the stream.
+            // Most are agreed by now, as the proposal came with the stream. Those that are held have a deadline later.
             if let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_being_negotiated()) {
                 self.deadlines.insert(entry.deadline, id);
             }

@@ -169,3 +169,24 @@ impl Slotted for ToConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_mailbox_holds_nothing_even_if_it_was_full() {
+        let mut mailbox = Mailbox::default();
+        for message in
+            [ConnectionMessage::Retired, ConnectionMessage::Admission(Ok(())), ConnectionMessage::Close { code: 1 }]
+        {
+            mailbox.put(ToConnection(message));
+        }
+        assert_eq!(mailbox.len(), 2);
+        assert_eq!(mailbox.take(), Some(ToConnection(ConnectionMessage::Admission(Ok(())))));
+        assert!(mailbox.0.is_some());
+        assert_eq!(mailbox.take(), Some(ToConnection(ConnectionMessage::Close { code: 1 })));
+        assert!(mailbox.is_empty() && mailbox.0.is_none());
+        assert_eq!(mailbox.take(), None);
+    }
+}

@@ -34,7 +34,7 @@ impl Node {
     /// one that will stay. Connections that are being closed are none.
     pub fn connection_to(&self, peer: &PeerId) -> Option<ConnectionId> {
         self.present(peer).into_iter().reduce(|old, new| {
-            let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(|entry| entry.is_ready());
+            let is_ready = |id: ConnectionId| self.connection(&id).is_some_and(super::Entry::is_ready);
             // The side that dialed both has given the old one up.
             if self.role(old) == self.role(new) && is_ready(old) == is_ready(new) { new } else { self.better(old, new) }
         })
@@ -103,7 +103,7 @@ impl Node {
 
     /// The one that is ready if the other is not, else the one that the decider dialed.
     fn better(&self, old: ConnectionId, new: ConnectionId) -> ConnectionId {
-        let is_ready = |id: ConnectionId| self.connections.get(&id).is_some_and(|entry| entry.is_ready());
+        let is_ready = |id: ConnectionId| self.connection(&id).is_some_and(super::Entry::is_ready);
         let dialed_by_decider = |id: ConnectionId| {
             let ours = self.role(id) == Some(Role::Dialer);
             let decides = self.connections.get(&id).and_then(|entry| entry.peer).is_some_and(|peer| self.local > peer);

@@ -308,7 +308,8 @@ impl Node {
         })
     }
 
-    /// Nothing is left to be done: what was needed for that goes back.
+    /// No action is left: what was needed for them goes back. What waits for the application does so in
+    /// [`poll_event`](Self::poll_event).
     fn give_back_room(&mut self) {
         self.actions.give_back_if_empty();
         self.letters.give_back_if_empty();

@@ -72,14 +72,15 @@ impl Pinger {
         !matches!(self.state, State::Off)
     }
 
-    /// The value of the ping that is framed now.
+    /// The value of the ping that is framed now. `keep_alive` is that with which this was made.
     pub(super) fn sent(&mut self, now: Instant, keep_alive: Option<KeepAlive>) -> u32 {
         self.value = self.value.wrapping_add(1);
         self.state = State::Sent { at: now, until: now.saturating_add(keep_alive.unwrap_or_default().timeout) };
         self.value
     }
 
-    /// Handles an answer; false if nobody asked for it, in which case it changes nothing.
+    /// Handles an answer; false if nobody asked for it, in which case it changes nothing. `keep_alive` as for
+    /// [`sent`](Self::sent).
     pub(super) fn pong(&mut self, value: u32, now: Instant, keep_alive: Option<KeepAlive>) -> bool {
         let State::Sent { at, .. } = self.state else { return false };
         if value != self.value {

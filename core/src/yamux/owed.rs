@@ -51,16 +51,18 @@ impl Owed {
 
     /// The next pong was framed.
     pub(super) fn pop_pong(&mut self) {
-        self.pop(|queues| {
+        if let Some(queues) = &mut self.0 {
             queues.pongs.pop_front();
-        });
+        }
+        self.give_back_if_empty();
     }
 
     /// The next reset was framed.
     pub(super) fn pop_reset(&mut self) {
-        self.pop(|queues| {
+        if let Some(queues) = &mut self.0 {
             queues.resets.pop_front();
-        });
+        }
+        self.give_back_if_empty();
     }
 
     /// Nothing is framed any more.
@@ -73,11 +75,41 @@ impl Owed {
         self.0.iter().flat_map(|queues| &queues.resets).map(|(id, _)| *id)
     }
 
-    fn pop(&mut self, pop: impl FnOnce(&mut Queues)) {
-        let Some(queues) = &mut self.0 else { return };
-        pop(queues);
-        if queues.pongs.is_empty() && queues.resets.is_empty() {
-            self.0 = None;
-        }
+    fn give_back_if_empty(&mut self) {
+        self.0.take_if(|queues| queues.pongs.is_empty() && queues.resets.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_leaves_in_order_and_nothing_stays_behind_the_last() {
+        let id = |number| StreamId::new(number).unwrap();
+        let mut owed = Owed::default();
+        assert!(owed.is_empty());
+        owed.push_pong(7);
+        owed.push_reset(id(1), 2);
+        owed.push_pong(8);
+        owed.push_reset(id(3), 4);
+        assert_eq!((owed.pongs(), owed.resets()), (2, 2));
+        assert_eq!(owed.next_pong(), Some(7));
+        owed.pop_pong();
+        assert_eq!(owed.next_pong(), Some(8));
+        owed.pop_pong();
+        assert_eq!(owed.next_pong(), None);
+        owed.pop_pong();
+        assert_eq!(owed.next_reset(), Some((id(1), 2)));
+        owed.pop_reset();
+        assert!(!owed.is_empty());
+        assert_eq!(owed.next_reset(), Some((id(3), 4)));
+        owed.pop_reset();
+        assert!(owed.is_empty());
+        assert_eq!((owed.pongs(), owed.resets(), owed.next_reset()), (0, 0, None));
+
+        owed.push_reset(id(5), 6);
+        owed.clear();
+        assert!(owed.is_empty());
     }
 }

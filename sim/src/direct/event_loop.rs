@@ -237,8 +237,9 @@ impl EventLoop {
 
     fn move_bytes(&mut self, index: usize, mut transport: Box<Transport>, is_woken: bool, work: &mut Work) {
         let Some(waker) = self.inner.slots.waker(index) else { return };
-        let why = Why { waker, is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
-        let turn = transport.take_turn(&why, work, &mut *self.application, &mut self.inner);
+        let why = Why { is_woken, is_due: self.inner.slots.is_due(index, self.inner.now) };
+        let cx = &mut TaskContext::from_waker(&waker);
+        let turn = transport.take_turn(cx, why, work, &mut *self.application, &mut self.inner);
         if let Some(checks) = &self.checks {
             work.require(HOLDS, || transport.check_memory(&checks.memory));
         }

@@ -214,6 +214,7 @@ impl Direct {
             Some(event_loop)
         });
         Ok(async move {
+            // In two statements, or what was awaited would be kept.
             let event_loop = listening.await;
             if let Some(event_loop) = event_loop {
                 event_loop.await;

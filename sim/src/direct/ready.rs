@@ -34,7 +34,7 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn new(index: usize, ready: Arc<Ready>) -> Arc<Self> {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let index = u32::try_from(index).expect("fewer than four thousand million sockets");
         Arc::new(Self { index, is_marked: AtomicBool::new(false), is_woken: AtomicBool::new(false), ready })
     }
 

@@ -38,7 +38,7 @@ pub(super) enum Slot {
 /// Where connections are accepted. Boxed in its place, as nearly all places are for connections.
 pub(super) struct Listener {
     pub(super) acceptor: Box<dyn Acceptor>,
-    /// The address at which the last connection was accepted. Most others are.
+    /// The address at which the last connection was accepted. Most are accepted at one, and share it.
     pub(super) accepted_at: Option<Multiaddr>,
 }
 

@@ -1,6 +1,6 @@
 //! One connection and its socket.
 
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 
 use septa_core::{Connection, ConnectionId, Instant, connection::Event};
 use septa_driver::runtime::{Socket, SocketReader, SocketWriter};
@@ -56,9 +56,8 @@ enum Output {
 }
 
 /// Why there is a turn.
+#[derive(Clone, Copy)]
 pub(super) struct Why {
-    /// Wakes the connection when the socket is ready.
-    pub(super) waker: Waker,
     /// The socket may be ready.
     pub(super) is_woken: bool,
     /// The deadline has come that the connection had after its last turn.
@@ -104,15 +103,16 @@ impl Transport {
         self.connection.poll_timeout()
     }
 
-    /// Does everything that can be done without waiting.
+    /// Does everything that can be done without waiting. `cx` wakes it when the socket is ready.
     pub(super) fn take_turn(
         &mut self,
-        why: &Why,
+        cx: &mut TaskContext<'_>,
+        why: Why,
         work: &mut Work,
         application: &mut dyn Application,
         inner: &mut Inner,
     ) -> Turn {
-        let (now, cx) = (inner.now, &mut TaskContext::from_waker(&why.waker));
+        let now = inner.now;
         if why.is_woken {
             (self.is_drained, self.is_full) = (false, false);
         }

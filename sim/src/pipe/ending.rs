@@ -11,8 +11,9 @@ pub(super) struct Ending {
     pub(super) reset: Option<Instant>,
     /// When the reader's end learns that nobody takes what it sends.
     pub(super) closed: Option<Instant>,
-    /// It has learned of the reset, or of either. That it does not forget, whatever stalls the pipe later.
+    /// It has learned of the reset. That it does not forget, whatever stalls the pipe later.
     pub(super) has_failed: bool,
+    /// It has learned that whatever it sends is lost, and does not forget that either.
     pub(super) is_told: bool,
 }
 

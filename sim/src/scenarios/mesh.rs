@@ -150,7 +150,7 @@ impl Mesh {
                 next: simulation.now().saturating_add(options.interval.mul_f64(number as f64 / options.nodes as f64)),
                 targets: targets.collect(),
                 luck: Seed::from_bytes(seed).public_stream(),
-                // There are thousands of nodes: a table that doubled would take twice as much.
+                // Of the right size from the start, as there are thousands of nodes.
                 talks: Vec::with_capacity(options.degree),
                 board: board.clone(),
             };

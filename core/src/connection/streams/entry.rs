@@ -99,7 +99,7 @@ impl Entry {
         matches!(self.state, EntryState::Agreed(_))
     }
 
-    /// The negotiation may still go on, and not only later.
+    /// It is being negotiated and does not wait for the handshake of the applications, so it has a deadline.
     pub(super) fn is_being_negotiated(&self) -> bool {
         matches!(self.state, EntryState::Negotiating(_)) && !self.is_waiting_for_ready()
     }

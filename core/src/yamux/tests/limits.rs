@@ -105,8 +105,8 @@ fn resets_of_streams_that_break_rules_or_that_the_application_resets_are_bounded
 fn an_empty_session_has_nothing_on_the_heap_and_is_small() {
     let session = dialer(Config::default());
     assert_eq!(session.memory_used(), 0);
-    assert!(size_of::<crate::yamux::Session>() <= 1024, "{}", size_of::<crate::yamux::Session>());
-    assert!(size_of::<crate::yamux::stream::Stream>() <= 320, "{}", size_of::<crate::yamux::stream::Stream>());
+    assert!(size_of::<crate::yamux::Session>() <= 560, "{}", size_of::<crate::yamux::Session>());
+    assert!(size_of::<crate::yamux::stream::Stream>() <= 240, "{}", size_of::<crate::yamux::stream::Stream>());
     assert!(size_of::<Event>() <= 64);
 }
 
