@@ -91,9 +91,10 @@ impl Pair {
             setup.provider = simulation.readable(options.provider.clone());
             if goes_on {
                 setup.node.backoff.max = Duration::from_secs(4);
-                // So small that whatever is not given back shows before long.
+                // So small that whatever is not given back shows before long. Twice as many streams as a round has: the end
+                // of one and the begin of the next may arrive together, before the listener has let go of anything.
                 let yamux = Arc::make_mut(&mut setup.connection.yamux);
-                (yamux.max_streams, yamux.send_quota, yamux.spare_blocks) = (options.streams.max(1), 32 * 1024, 4);
+                (yamux.max_streams, yamux.send_quota, yamux.spare_blocks) = (2 * options.streams.max(1), 32 * 1024, 4);
                 yamux.max_window = INITIAL_WINDOW;
                 yamux.memory_budget = yamux.max_streams.saturating_mul(INITIAL_WINDOW as usize);
             }
