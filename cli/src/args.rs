@@ -107,6 +107,10 @@ pub(crate) struct SimArgs {
     /// Write the timeline of the run that failed, or else of the first one, as a page for a browser.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Write down everything that happens in that run, a line each, and what its bytes say under the encryption: up to
+    /// 1 GiB of text.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
     /// Play this plan instead of any seed.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "nodes", "seeds", "shard", "minutes"])]
     pub(crate) plan: Option<PathBuf>,

@@ -119,6 +119,30 @@ fn a_report_shows_the_run_and_changes_nothing_in_it() {
 }
 
 #[test]
+fn an_export_tells_what_happened_and_what_was_under_the_encryption() {
+    let (text, plan) =
+        (file("run.txt", ""), file("told.plan", "scenario nat\nseed 3\nheal 5s\nat 1s reset 1-2 after=0\n"));
+    let plain = seeds(&["--plan", &plan]);
+    assert_eq!(plain, seeds(&["--plan", &plan, "--export", &text]));
+    let text = fs::read_to_string(&text).unwrap();
+    let hash = format!("# hash: {}", plain[0]["hash"].as_str().unwrap());
+    let first_and_last = (text.lines().next(), text.lines().last());
+    assert_eq!(first_and_last, (Some("# nat, seed 3"), Some(&*hash)));
+    for part in ["fault 'reset 1-2 after=0' begins", "noise record, ", "/ipfs/id/1.0.0", "# it came right"] {
+        assert!(text.contains(part), "{part} is not in the text");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    for option in ["--report", "--export"] {
+        let output = sim(&["--scenario", "nat", "--seeds", "0..1", option, "/nowhere/file"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("cannot write /nowhere/file: "), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn what_makes_no_sense_ends_with_2_and_says_what_to_write() {
     let nameless = file("nameless.plan", "seed 3\n");
     let broken = file("broken.plan", "scenario restart\nseed x\n");

@@ -2,12 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "it tells how much real time a campaign takes, and ends it in time")]
 
 mod json;
+mod shown;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -16,11 +17,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use septa_sim::{
     Campaign, Failure as Found, Outcome, Scenario, Summary,
     plan::{FaultKind, Plan},
-    play, play_recorded, suite,
+    play, suite,
 };
 use serde_json::json;
 
-use self::summary::{Row, Table};
+use self::{
+    shown::Shown,
+    summary::{Row, Table},
+};
 use crate::{
     args::{SimArgs, seconds},
     failure::Failure,
@@ -40,13 +44,6 @@ pub(crate) fn run(args: &SimArgs, output: Output) -> Result<(), Failure> {
         Some(file) => replay(args, file, output),
         None => play_all(&chosen(&args.scenario)?, args, output),
     }
-}
-
-/// The run that a report shows.
-struct Shown<'s> {
-    scenario: &'s dyn Scenario,
-    plan: Plan,
-    command: String,
 }
 
 /// Refuses what would take all memory, or more addresses than there are.
@@ -101,8 +98,8 @@ fn play_all(scenarios: &[Box<dyn Scenario>], args: &SimArgs, output: Output) -> 
     if !unplayed.is_empty() {
         output.note(format_args!("no time was left to play: {}", unplayed.join(", ")));
     }
-    if let (Some(file), Some(shown)) = (&args.report, first_failure.or(first_run)) {
-        write_report(file, &shown)?;
+    if let Some(shown) = first_failure.or(first_run) {
+        shown.write_files(args)?;
     }
     if failed.is_empty() {
         Ok(())
@@ -186,10 +183,8 @@ fn replay(args: &SimArgs, plan_file: &Path, output: Output) -> Result<(), Failur
     let outcome = play(&*scenario, &plan);
     let real = began.elapsed();
     output.json_only(|| json::seed(&outcome, real));
-    if let Some(file) = &args.report {
-        let command = format!("septa sim --plan {}", quoted(plan_file));
-        write_report(file, &Shown { scenario: &*scenario, plan: plan.clone(), command })?;
-    }
+    let command = format!("septa sim --plan {}", quoted(plan_file));
+    Shown { scenario: &*scenario, plan: plan.clone(), command }.write_files(args)?;
     let mut summary = Summary::default();
     summary.add(&outcome);
     let mut table = Table::default();
@@ -253,13 +248,10 @@ fn quoted(path: &Path) -> String {
     if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-/// Plays once more to see it: what is recorded changes nothing.
-fn write_report(file: &Path, shown: &Shown<'_>) -> Result<(), Failure> {
-    write(file, &play_recorded(shown.scenario, &shown.plan, &shown.command).1.to_html())
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(file, text).map_err(|error| cannot_write(file, &error))
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(file, text).map_err(|error| {
-        Failure::new(format_args!("cannot write {}: {error}", file.display()), "check the path and the permissions")
-    })
+fn cannot_write(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(format_args!("cannot write {}: {error}", file.display()), "check the path and the permissions")
 }
