@@ -7,7 +7,8 @@ use crate::ConnectionId;
 /// The number of a connection to a peer, from 1 on.
 ///
 /// Messages of one epoch arrive in order and without a gap until it ends. Between two epochs messages may be
-/// missing: those that were under way when the connection was lost.
+/// missing: those that were under way when the connection was lost. If one connection gives way to another, what is left
+/// of its epoch may arrive behind what came first in the next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Epoch(u64);
 

@@ -102,7 +102,8 @@ pub enum Received {
     Message {
         /// Who sent it.
         peer: PeerId,
-        /// The connection that it came on. Between two epochs of a peer messages may be missing.
+        /// The connection that it came on. Between two epochs of a peer messages may be missing, and the last of the
+        /// older one may come behind the first of the newer one; see [`Channel`].
         epoch: Epoch,
         /// The message.
         body: Bytes,
@@ -119,9 +120,13 @@ pub enum Received {
 /// A named, bounded and ordered flow of messages to and from each peer of a node. Cheap to clone.
 ///
 /// Messages for a peer wait until there is a connection to it, on which a stream is opened when the first one is sent;
-/// the channel dials nobody. Delivery is at most once and in order for each [`Epoch`]. Up to the high
-/// [`Watermarks`] messages wait for each peer, so that a slow one holds up nobody else; beyond, senders wait, in the
-/// order in which they came. What peers send waits in each peer's own window until [`recv`](Self::recv) takes it.
+/// the channel dials nobody. Up to the high [`Watermarks`] messages wait for each peer, so that a slow one holds up nobody
+/// else; beyond, senders wait, in the order in which they came. What peers send waits in each peer's own window until
+/// [`recv`](Self::recv) takes it.
+///
+/// Delivery is at most once and in order for each [`Epoch`]. Where two peers have dialed each other at once and one of the
+/// two connections gives way, messages go over the other one from then on, and may overtake the last ones of that which
+/// gave way.
 ///
 /// Dropping the last clone [closes](Self::close) it.
 pub struct Channel {

@@ -8,7 +8,7 @@ use super::label::Label;
 use crate::Referee;
 
 const CONTENT: &str = "a message arrives as it was sent, from whom it was sent, where it was sent to";
-const ORDER: &str = "messages arrive at most once and in order";
+const ORDER: &str = "messages arrive at most once, and in order within one epoch";
 const GAPS: &str = "within one epoch no message is missing";
 const CANCELLED: &str = "what was not sent does not arrive";
 const LOST: &str = "a loss is told once for each connection, and something is lost";
@@ -31,12 +31,10 @@ pub(super) struct Flow {
     from: PeerId,
     /// By number.
     fates: Vec<Fate>,
-    /// The number behind that which came last.
+    /// The number behind the highest that has come.
     next: usize,
-    /// The life of the receiver and the epoch in which it came.
-    epoch: Option<(u32, Epoch)>,
-    /// Those before.
-    past: BTreeSet<(u32, Epoch)>,
+    /// The numbers of the first and of the last that have come in each epoch of each life of the receiver.
+    spans: BTreeMap<(u32, Epoch), (usize, usize)>,
     pub(super) received: u64,
     /// The connections on which a loss was told.
     lost: BTreeSet<Epoch>,
@@ -81,7 +79,7 @@ impl Flows {
             referee.blame(CONTENT, format!("number {number} of {id:?} came from {from}"));
             return false;
         };
-        let is_new = flow.epoch.is_some_and(|before| before != (life, epoch));
+        let is_new = !flow.spans.is_empty() && !flow.spans.contains_key(&(life, epoch));
         if let Err((invariant, why)) = flow.receive(number, (life, epoch)) {
             referee.blame(invariant, format!("number {number} of {id:?} in epoch {epoch}: {why}"));
         }
@@ -111,40 +109,33 @@ impl Flows {
 
 impl Flow {
     fn new(from: PeerId) -> Self {
-        Self {
-            from,
-            fates: Vec::new(),
-            next: 0,
-            epoch: None,
-            past: BTreeSet::new(),
-            received: 0,
-            lost: BTreeSet::new(),
-        }
+        Self { from, fates: Vec::new(), next: 0, spans: BTreeMap::new(), received: 0, lost: BTreeSet::new() }
     }
 
     fn receive(&mut self, number: usize, epoch: (u32, Epoch)) -> Result<(), (&'static str, String)> {
         if self.fates[number] != Fate::Sent {
             return Err((CANCELLED, format!("it is {:?}", self.fates[number])));
         }
-        if number < self.next {
-            return Err((ORDER, format!("{} had come", self.next - 1)));
-        }
-        let passed = &self.fates[self.next..number];
-        if passed.contains(&Fate::Pending) {
+        if self.fates[self.next.min(number)..number].contains(&Fate::Pending) {
             return Err((ORDER, "one that began to wait before it still does".to_owned()));
         }
-        let missing = passed.iter().filter(|fate| **fate == Fate::Sent).count();
-        match self.epoch.replace(epoch) {
-            Some(before) if before == epoch && missing > 0 => {
-                return Err((GAPS, format!("{missing} are missing behind {}", self.next)));
-            }
-            // Of two connections that were made at once the older one may be the one that stays. But none comes back.
-            Some(before) if before != epoch && (!self.past.insert(before) || self.past.contains(&epoch)) => {
-                return Err((ORDER, format!("epoch {} had begun", before.1)));
-            }
-            _ => {}
+        // One stream is sent on at a time, but of two connections that were made at once the one that gives way may be the
+        // slower one: then what is left of it comes behind what came first on the other.
+        let is_within = |(first, last): (usize, usize)| (first..=last).contains(&number);
+        if let Some((other, span)) = self.spans.iter().find(|(_, span)| is_within(**span)) {
+            return Err((ORDER, format!("{span:?} had come in epoch {}", other.1)));
         }
-        self.next = number + 1;
+        if let Some((_, last)) = self.spans.get(&epoch).copied() {
+            if number < last {
+                return Err((ORDER, format!("{last} had come")));
+            }
+            let missing = self.fates[last + 1..number].iter().filter(|fate| **fate == Fate::Sent).count();
+            if missing > 0 {
+                return Err((GAPS, format!("{missing} are missing behind {last}")));
+            }
+        }
+        self.spans.entry(epoch).or_insert((number, number)).1 = number;
+        self.next = self.next.max(number + 1);
         self.received += 1;
         Ok(())
     }
@@ -177,4 +168,40 @@ pub(super) fn write(id: FlowId, number: usize, length: usize) -> Vec<u8> {
 fn read(body: &[u8], to: PeerId) -> Option<(FlowId, usize)> {
     let Label { place, life, number } = Label::read(body)?;
     Some((FlowId { place, life, to }, usize::try_from(number).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use septa_core::Identity;
+
+    use super::*;
+
+    /// Of messages that all were sent, the numbers that come and in which epochs. What becomes of the last.
+    fn receive(come: &[(usize, u64)]) -> Result<(), &'static str> {
+        let mut flow = Flow::new(Identity::from_ed25519_seed([7; 32]).peer_id());
+        flow.fates = vec![Fate::Sent; 10];
+        let mut last = Ok(());
+        for (number, epoch) in come {
+            assert_eq!(last, Ok(()), "only the last may be wrong");
+            let epoch = (1..*epoch).fold(Epoch::FIRST, |epoch, _| epoch.next());
+            last = flow.receive(*number, (0, epoch)).map_err(|(invariant, _)| invariant);
+        }
+        last
+    }
+
+    #[test]
+    fn what_is_left_of_a_connection_may_come_behind_the_next_one() {
+        assert_eq!(receive(&[(0, 1), (3, 2), (1, 1), (4, 2), (2, 1)]), Ok(()));
+    }
+
+    #[test]
+    fn a_message_is_not_to_come_twice_nor_out_of_order_nor_with_a_gap_before_it() {
+        assert_eq!(receive(&[(0, 1), (0, 1)]), Err(ORDER));
+        assert_eq!(receive(&[(0, 1), (0, 2)]), Err(ORDER));
+        assert_eq!(receive(&[(1, 1), (0, 1)]), Err(ORDER));
+        assert_eq!(receive(&[(0, 1), (1, 1), (2, 2), (1, 2)]), Err(ORDER));
+        assert_eq!(receive(&[(0, 1), (2, 1)]), Err(GAPS));
+        // What lies between went over another connection: this one was given up and is used again.
+        assert_eq!(receive(&[(0, 1), (1, 2), (2, 1)]), Err(GAPS));
+    }
 }
