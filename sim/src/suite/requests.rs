@@ -119,6 +119,8 @@ struct Desk {
     mode: Mode,
     requests: Requests,
     options: RequestOptions,
+    /// Connections to each peer when this was last looked at.
+    connections: Arc<Mutex<BTreeMap<PeerId, usize>>>,
 }
 
 impl Office {
@@ -182,8 +184,7 @@ impl Desk {
             let asks = self.requests.stats(&peer).unwrap_or_default();
             let answers = self.requests.answering_stats(&peer).unwrap_or_default();
             waiting += answers.waiting;
-            // Each connection has one. A lost one may be gone before its stream is.
-            let streams = self.member.node.peer_info(&peer).map_or(1, |info| info.connections.len().max(1));
+            let streams = self.most_streams(peer);
             all_streams += streams;
             let (high_messages, high_bytes) = (config.watermarks.high_messages, config.watermarks.high_bytes);
             self.within(&[
@@ -204,6 +205,13 @@ impl Desk {
             ("answering in all", self.requests.answering(), options.max_answering_in_all),
             ("waiting in all", waiting, in_all),
         ])
+    }
+
+    /// Streams on which a peer may ask: each connection has one. A lost one may be gone before its stream is.
+    fn most_streams(&self, peer: PeerId) -> usize {
+        let now = self.member.node.peer_info(&peer).map_or(0, |info| info.connections.len());
+        let before = lock(&self.connections).insert(peer, now).unwrap_or_default();
+        now.max(before).max(1)
     }
 
     /// How many requests of a peer may have come that the application has not taken. The one that reaches a limit of bytes
@@ -299,7 +307,7 @@ fn begin(office: &Arc<Office>, member: &Member) {
             Err(_) if member.is_quiet() => return,
             Err(error) => return member.referee().blame("a node can ask and answer", error.to_string()),
         };
-        let desk = Desk { member: member.clone(), mode, requests, options };
+        let desk = Desk { member: member.clone(), mode, requests, options, connections: Arc::default() };
         lock(&office.desks[member.place]).push(desk.clone());
         for partner in member.partners() {
             for asker in 0..ASKERS {
