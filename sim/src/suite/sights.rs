@@ -11,3 +11,4 @@ pub(super) const REJECTED: &str = "one application rejected another";
 pub(super) const BANNED: &str = "a peer was banned for handshakes that failed";
 pub(super) const EPOCH: &str = "messages came behind those of a lost connection";
 pub(super) const PRESSURE: &str = "a sender waited for room";
+pub(super) const CROWD: &str = "a peer had no room for another connection to the same node";

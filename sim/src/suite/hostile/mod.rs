@@ -1,6 +1,7 @@
 //! Peers that break every rule behind a proper handshake, or in it, beside nodes that go on with their work.
 
 mod attack;
+mod crowd;
 mod floods;
 mod frames;
 mod inbox;
@@ -22,7 +23,7 @@ use std::{
 
 use septa_core::{
     Identity, Multiaddr, Role,
-    connection::CloseReason,
+    connection::{CloseReason, DenyReason},
     node::{Event, Intent},
     yamux::{MemoryLimits, MemoryPool},
 };
@@ -35,7 +36,7 @@ use self::{
 };
 use super::{
     party::{Member, Options, PORT, Party, draw, lock},
-    setup,
+    setup, sights,
     waiting::{sleep, within},
 };
 use crate::{
@@ -70,6 +71,10 @@ impl Scenario for Hostile {
 
     fn menu(&self, nodes: u32) -> Menu {
         setup::menu(nodes, setup::once_each(nodes), &[Stall, Reset, Crash], 4, Duration::from_secs(40))
+    }
+
+    fn sights(&self) -> &'static [&'static str] {
+        &[sights::CROWD]
     }
 
     fn play(&self, run: &Run<'_>) -> Result<(), Failed> {
@@ -141,6 +146,11 @@ fn options(nodes: u32, siege: &Arc<Siege>, pool: MemoryPool) -> Options {
     options.pause = Duration::from_millis(5);
     // Otherwise an attacker that listens would be dialed no more when two of its attacks are over.
     (options.config.bans.base, options.config.bans.max) = (Duration::from_secs(1), Duration::from_secs(1));
+    options.config.max_per_peer = crowd::MAX_PER_PEER;
+    // For all who want it, but only just for a crowd; where each attack must meet its fate, none may be turned away.
+    if !siege.is_calm {
+        options.config.max_inbound = nodes as usize - 1 + DIALERS + crowd::MAX_PER_PEER;
+    }
     let yamux = Arc::make_mut(&mut options.connection.yamux);
     yamux.memory = pool;
     // So that floods need not be long.
@@ -154,7 +164,11 @@ fn options(nodes: u32, siege: &Arc<Siege>, pool: MemoryPool) -> Options {
     });
     let seen = siege.clone();
     options.on_event = Arc::new(move |member, event| {
-        let Event::Closed { peer, reason, .. } = event else { return };
+        let (peer, reason) = match event {
+            Event::Closed { peer, reason, .. } => (peer, reason),
+            Event::Denied { peer: Some(_), reason: DenyReason::Limit, .. } => return member.saw(sights::CROWD),
+            _ => return,
+        };
         let is_partner = |place| member.peer_at(place) == *peer;
         if peer.is_none() || !member.partners().into_iter().any(is_partner) {
             seen.add_reason(member.place, *peer, reason.clone());
@@ -202,6 +216,10 @@ async fn attack(siege: Arc<Siege>, nodes: usize, identity: Arc<Identity>, boot: 
     for place in (0..nodes).flat_map(|place| [place; DIALERS]) {
         let (siege, own, journal) = (siege.clone(), runtime.clone(), journal.clone());
         runtime.spawn("dialing attacker", Box::pin(async move { dial(siege, place, &own, &*journal).await }));
+    }
+    for place in 0..nodes {
+        let (siege, own) = (siege.clone(), runtime.clone());
+        runtime.spawn("crowd", Box::pin(async move { crowd::come(siege, place, &own).await }));
     }
     let Ok(mut acceptor) = runtime.listen(SocketAddr::new(ip, PORT)).await else { return };
     while !siege.is_over() {

@@ -123,8 +123,11 @@ impl Strike<'_> {
         if seen.is_served {
             return Vec::new();
         }
-        let wanted = |reason: &CloseReason| self.attack.fate.is(reason);
-        for _ in 0..LAST_WORD.as_millis() / 20 {
+        let looks = LAST_WORD.as_millis() / 20;
+        for look in 0..looks {
+            // Whoever has said who it is hardly is a stranger. It waits, and leaves to real ones what was said of them.
+            let is_stranger = self.attack.is_early() || look > looks / 2;
+            let wanted = |reason: &CloseReason| is_stranger && self.attack.fate.is(reason);
             let reasons = self.siege.take_reasons(self.victim, peer, &wanted);
             if !reasons.is_empty() {
                 return reasons;
