@@ -7,8 +7,8 @@ use crate::ConnectionId;
 /// The number of a connection to a peer, from 1 on.
 ///
 /// Messages of one epoch arrive in order and without a gap until it ends. Between two epochs messages may be
-/// missing: those that were under way when the connection was lost. If one connection gives way to another, what is left
-/// of its epoch may arrive behind what came first in the next.
+/// missing: those that were under way when the connection was lost. Where one connection takes the place of another,
+/// what is left of the old one may arrive behind what came first on the new one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Epoch(u64);
 

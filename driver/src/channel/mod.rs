@@ -124,9 +124,9 @@ pub enum Received {
 /// else; beyond, senders wait, in the order in which they came. What peers send waits in each peer's own window until
 /// [`recv`](Self::recv) takes it.
 ///
-/// Delivery is at most once and in order for each [`Epoch`]. Where two peers have dialed each other at once and one of the
-/// two connections gives way, messages go over the other one from then on, and may overtake the last ones of that which
-/// gave way.
+/// Delivery is at most once and in order for each [`Epoch`]. Where one connection takes the place of another, as when two
+/// peers have dialed each other at once, messages go over the new one from then on, and may overtake the last ones of the
+/// old one.
 ///
 /// Dropping the last clone [closes](Self::close) it.
 pub struct Channel {
