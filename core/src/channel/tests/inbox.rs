@@ -127,7 +127,10 @@ fn a_reader_that_never_reads_is_sent_no_more_than_the_limits() {
     assert!(!empty.wants_input(), "all was looked at, but there is no room");
     empty.recv().unwrap();
     assert!(empty.wants_input());
-    // By bytes: less than 1000 and one message.
+    // By bytes: 1000, or less and one message.
+    let mut exact = inbox();
+    feed(&mut exact, &encoded(&[vec![1; 300], vec![2; 300], vec![3; 300], vec![4; 100]])).unwrap();
+    assert_eq!((exact.stats().bytes, exact.wants_input()), (1000, false));
     let mut long = inbox();
     feed(&mut long, &encoded(&[vec![1; 299], vec![2; 300], vec![3; 300], vec![4; 100]])).unwrap();
     assert_eq!((long.stats().bytes, long.wants_input()), (999, true));

@@ -89,6 +89,11 @@ fn addresses_are_tried_a_moment_apart_and_the_first_that_opens_ends_the_effort()
         begun.push(driver.dials.len());
     }
     assert_eq!(begun, [1, 2, 3, 4], "four at once for one peer");
+    // However long they take, and whoever asks again.
+    driver.wait(SECOND);
+    driver.call(|node, now| node.connect(now, other)).unwrap();
+    driver.call(|node, now| node.add_peer(now, other, &[addr(7)], Intent::Persistent)).unwrap();
+    assert_eq!(driver.dials.len(), 4);
     // A failure makes room for the next one at once.
     let first = *driver.dials.keys().next().unwrap();
     driver.fail(first);
